@@ -1,0 +1,1 @@
+"""Speech: clean a noisy recording, from Python or with the command `recurra-speech`."""
