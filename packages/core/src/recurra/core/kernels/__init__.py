@@ -1,0 +1,8 @@
+"""Kernels: functions on tensors, one folder an operation.
+
+Each has a `reference` (the definition, a plain loop) and a `fast` form, and a front that chooses.
+"""
+
+from recurra.core.kernels.fir import fir
+
+__all__ = ["fir"]

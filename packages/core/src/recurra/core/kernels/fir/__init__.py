@@ -1,0 +1,104 @@
+"""One finite impulse response along time: the memory of every FSMN, causal, symmetric or dilated."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from recurra.core.kernels.fir import fast, reference
+
+Backend = Literal["auto", "reference", "fast"]
+
+
+def fir(
+    x: Tensor,
+    taps: Tensor,
+    *,
+    dilation: int = 1,
+    left: int | None = None,
+    right: int = 0,
+    state: Tensor | None = None,
+    backend: Backend = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Filter each channel along time with its own taps.
+
+    With `left` frames put before x and `right` frames of zeros after it, giving z,
+
+        y[b, t, c] = sum over k and j of taps[k, c, j] * z[b, t + k * dilation, c * m + j].
+
+    The frames before x are zeros, or `state`. A causal filter has left = (K - 1) * dilation and
+    right = 0 (the default). A symmetric one has left = right = half of that. To filter along
+    another axis, move it to the place of time.
+
+    To stream a filter that looks ahead by L frames, keep left = (K - 1) * dilation and pass the
+    returned state on: y then comes delayed by L frames.
+
+    Source: the memory block of FSMN (Zhang et al. 2015, arXiv 1512.08301, eq. 6); m > 1 is the
+    grouped convolution of MossFormer2's dense FSMN (Zhao et al. 2023, arXiv 2312.11825).
+
+    Args:
+        x: (B, T, C * m), any floating dtype; T and B may be 0; any strides.
+        taps: (K, C, m) in the dtype of x. taps[K - 1] meets the newest frame.
+        dilation: distance in frames between two taps, at least 1.
+        left: frames before x, at least 0; the default makes the output as long as the input.
+        right: frames of zeros after x, at least 0.
+        state: (B, left, C * m), the input frames that came before x.
+        backend: "fast" runs a channels-last depthwise convolution (oneDNN on CPU, cuDNN on CUDA)
+            with a backward pass of its own; "reference" is the plain loop; "auto" is "fast".
+
+    Returns:
+        y (B, T + left + right - (K - 1) * dilation, C), and the next state
+        (B, (K - 1) * dilation, C * m): the last frames of what came before x and of x itself.
+
+    Raises:
+        ValueError: shapes, dtypes, dilation, left or right that do not fit together.
+    """
+    span = (taps.shape[0] - 1) * dilation
+    left = span - right if left is None else left
+    _check(x, taps, dilation, left, right, state)
+    before = x.new_zeros(x.shape[0], left, x.shape[2]) if state is None else state
+    context = _concatenate(before, x)
+    padded = (
+        context if right == 0 else _concatenate(context, x.new_zeros(x.shape[0], right, x.shape[2]))
+    )
+    run = reference.fir_valid if backend == "reference" else fast.fir_valid
+    return run(padded, taps, dilation), _last_frames(context, span)
+
+
+def _concatenate(first: Tensor, second: Tensor) -> Tensor:
+    return second if first.shape[1] == 0 else torch.cat([first, second], dim=1)
+
+
+def _last_frames(context: Tensor, count: int) -> Tensor:
+    missing = count - context.shape[1]
+    if missing > 0:
+        context = _concatenate(
+            context.new_zeros(context.shape[0], missing, context.shape[2]), context
+        )
+    return context[:, context.shape[1] - count :]
+
+
+def _check(
+    x: Tensor, taps: Tensor, dilation: int, left: int, right: int, state: Tensor | None
+) -> None:
+    if x.dim() != 3 or taps.dim() != 3:
+        raise ValueError(
+            f"fir takes x (B, T, C * m) and taps (K, C, m), not {tuple(x.shape)} and {tuple(taps.shape)}"
+        )
+    if x.shape[2] != taps.shape[1] * taps.shape[2]:
+        raise ValueError(
+            f"x has {x.shape[2]} channels, taps {tuple(taps.shape)} need {taps.shape[1] * taps.shape[2]}"
+        )
+    if x.dtype != taps.dtype:
+        raise ValueError(f"x is {x.dtype} and taps are {taps.dtype}: cast one of them")
+    if dilation < 1 or left < 0 or right < 0:
+        raise ValueError(f"dilation {dilation} must be >= 1, left {left} and right {right} >= 0")
+    if x.shape[1] + left + right < (taps.shape[0] - 1) * dilation:
+        raise ValueError(
+            f"{x.shape[1]} frames with left {left} and right {right} are fewer than the filter's span "
+            f"{(taps.shape[0] - 1) * dilation}"
+        )
+    if state is not None and state.shape != (x.shape[0], left, x.shape[2]):
+        raise ValueError(
+            f"state must be (B, left, C * m) = {(x.shape[0], left, x.shape[2])}, not {tuple(state.shape)}"
+        )

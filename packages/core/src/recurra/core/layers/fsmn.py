@@ -1,0 +1,104 @@
+"""The feedforward sequential memory network layer: a linear memory of the last steps."""
+
+import torch
+from torch import Tensor, nn
+
+from recurra.core.kernels import fir
+
+State = dict[str, Tensor]
+
+
+class Fsmn(nn.Module):
+    """y = x + p + (taps * p along time), where p = project(relu(linear(x))).
+
+    `order` taps reach order - 1 steps back; with `look_ahead` L, another L taps reach ahead, and a
+    streamed output comes L steps late (use `flush` at the end).
+
+    Source: `UniDeepFsmn` of ClearerVoice-Studio (FRCRN: order 20, causal; MossFormer2: order 20 with
+    look-ahead 19), after Zhang et al. 2018, "Deep-FSMN" (arXiv 1803.05030, eq. 4).
+    """
+
+    def __init__(
+        self, d_model: int, d_hidden: int | None = None, *, order: int = 20, look_ahead: int = 0
+    ) -> None:
+        super().__init__()
+        d_hidden = d_hidden or d_model
+        self.order = order
+        self.look_ahead = look_ahead
+        self.linear = nn.Linear(d_model, d_hidden)
+        self.project = nn.Linear(d_hidden, d_model, bias=False)
+        self.taps = nn.Parameter(torch.empty(order + look_ahead, d_model, 1))
+        nn.init.uniform_(self.taps, -((order + look_ahead) ** -0.5), (order + look_ahead) ** -0.5)
+
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Add the memory of the steps around each step.
+
+        Without a state the sequence is whole: y is aligned with x. With a state (or
+        `initial_state`), y comes `look_ahead` steps late.
+
+        Args:
+            x: (B, T, C), or (B, T, ..., C), where the axes between share the layer's weights.
+            state: what `forward` or `initial_state` returned before.
+            lengths: (B,) integers from 0 to T: how many steps of each row count. The rest of the row
+                changes nothing, and its y is zero.
+
+        Returns:
+            y in the shape of x, and the state after each row's last step: "memory"
+            (B, order - 1 + look_ahead, ..., C) and, with look-ahead, "skipped"
+            (B, look_ahead, ..., C).
+        """
+        before = state or self.initial_state(x)
+        p = self.project(torch.relu(self.linear(x)))
+        if lengths is not None:
+            inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+            inside = inside.reshape(inside.shape + (1,) * (x.dim() - 2))
+            p = p * inside
+        line = torch.cat([before["memory"], p], dim=1)
+        late = x
+        next_state = {"memory": _last_steps(line, self._span, p.shape[1], lengths)}
+        if self.look_ahead:
+            delayed = torch.cat([before["skipped"], x], dim=1)
+            late = x if state is None else delayed[:, : x.shape[1]]
+            next_state["skipped"] = _last_steps(delayed, self.look_ahead, x.shape[1], lengths)
+        y = late + self._remember(line, 0 if state is not None else self.look_ahead)
+        return (y if lengths is None else y * inside), next_state
+
+    def initial_state(self, x: Tensor) -> State:
+        """Return the state before the first step, for rows shaped and typed as x (B, T, ..., C)."""
+        rest = x.shape[2:]
+        state = {"memory": x.new_zeros(x.shape[0], self._span, *rest)}
+        if self.look_ahead:
+            state["skipped"] = x.new_zeros(x.shape[0], self.look_ahead, *rest)
+        return state
+
+    def flush(self, state: State) -> Tensor:
+        """Return the last `look_ahead` steps of a stream, (B, look_ahead, ..., C)."""
+        zeros = torch.zeros_like(state["memory"][:, : self.look_ahead])
+        memory = self._remember(torch.cat([state["memory"], zeros], dim=1), 0)
+        return state["skipped"] + memory if self.look_ahead else memory
+
+    @property
+    def _span(self) -> int:
+        return self.order - 1 + self.look_ahead
+
+    def _remember(self, line: Tensor, ahead: int) -> Tensor:
+        """Filter `line`, which begins `_span` steps early; y is `look_ahead - ahead` steps late."""
+        # The term `+ p` is one more weight on the tap that meets the current step.
+        current = torch.zeros_like(self.taps)
+        current[self.order - 1] = 1
+        n_shared = line.shape[2:-1].numel()
+        taps = (self.taps + current).repeat(1, n_shared, 1)
+        y, _ = fir(line[:, ahead:].flatten(2), taps, left=0, right=ahead)
+        return y.reshape(y.shape[0], y.shape[1], *line.shape[2:])
+
+
+def _last_steps(line: Tensor, count: int, n_new: int, lengths: Tensor | None) -> Tensor:
+    """Return the `count` steps of `line` that end at each row's length among its `n_new` new steps."""
+    if lengths is None:
+        return line[:, line.shape[1] - count :]
+    start = line.shape[1] - n_new - count + lengths  # (B,)
+    steps = start[:, None] + torch.arange(count, device=line.device)  # (B, count)
+    rows = torch.arange(line.shape[0], device=line.device)[:, None]
+    return line[rows, steps]
