@@ -1,0 +1,76 @@
+"""What enhancement is trained to minimise."""
+
+import torch
+from torch import Tensor
+
+
+def si_sdr(estimate: Tensor, reference: Tensor) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio in dB, higher is better.
+
+    Source: Le Roux et al. 2019, "SDR - half-baked or well done?" (arXiv 1811.02508, eq. 5), with both
+    signals made zero-mean first.
+
+    Args:
+        estimate, reference: (..., n).
+
+    Returns:
+        (...,) in dB; about -200 for a silent estimate or reference.
+    """
+    estimate = estimate - estimate.mean(dim=-1, keepdim=True)
+    reference = reference - reference.mean(dim=-1, keepdim=True)
+    tiny = torch.finfo(reference.dtype).tiny ** 0.5
+    energy = reference.square().sum(dim=-1, keepdim=True)
+    target = reference * (estimate * reference).sum(dim=-1, keepdim=True) / (energy + tiny)
+    error = (estimate - target).square().sum(dim=-1)
+    return 10 * torch.log10((target.square().sum(dim=-1) + tiny) / (error + tiny))
+
+
+def compressed_spectral_error(
+    estimate: Tensor, reference: Tensor, *, power: float = 0.3, n_fft: int = 512
+) -> Tensor:
+    """Mean squared error of compressed spectra: 0.7 of their magnitudes, 0.3 with the phase.
+
+    Compression weighs quiet sounds about as the ear does, which waveform errors do not.
+    Source: Braun and Tashev 2021, "A consolidated view of loss functions for supervised deep
+    learning-based speech enhancement" (arXiv 2009.12286, eq. 4: power 0.3, weight 0.3).
+
+    Args:
+        estimate, reference: (B, n), at a level near 1 (root mean square).
+
+    Returns:
+        (B,)
+    """
+    window = torch.hann_window(n_fft, dtype=reference.dtype, device=reference.device)
+    pair = torch.stack([estimate, reference])  # (2, B, n)
+    spectra = torch.stft(
+        pair.flatten(0, 1), n_fft, n_fft // 4, window=window, return_complex=True
+    ).unflatten(0, pair.shape[:2])
+    # The small constant keeps the gradient of the power finite where a bin is silent.
+    magnitude = (spectra.real.square() + spectra.imag.square() + 1e-8).sqrt()
+    compressed = magnitude**power
+    phased = spectra * (compressed / magnitude)
+    of_magnitude = (compressed[0] - compressed[1]).square()
+    of_phase = (phased[0] - phased[1]).abs().square()
+    return (0.7 * of_magnitude + 0.3 * of_phase).mean(dim=(-2, -1))
+
+
+def enhancement_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> dict[str, Tensor]:
+    """Compressed spectral error minus 0.02 times SI-SDR, each clip at the level of its input.
+
+    A clip whose target is silent (noise only) has no SI-SDR and counts by its spectrum alone.
+
+    Args:
+        estimate, clean, noisy: (B, n) at one sample rate, level as recorded.
+
+    Returns:
+        scalars "loss", "spectral" and "si_sdr" (dB, mean over clips with speech).
+    """
+    level = noisy.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=1e-5)
+    estimate, clean = estimate / level, clean / level
+    spectral = compressed_spectral_error(estimate, clean)
+    spoken = clean.square().mean(dim=-1) > 1e-6
+    ratio = si_sdr(estimate, clean).clamp(max=40)
+    ratio = torch.where(spoken, ratio, torch.zeros_like(ratio))
+    mean_ratio = ratio.sum() / spoken.sum().clamp(min=1)
+    loss = spectral.mean() - 0.02 * ratio.mean()
+    return {"loss": loss, "spectral": spectral.mean().detach(), "si_sdr": mean_ratio.detach()}

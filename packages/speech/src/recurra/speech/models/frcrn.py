@@ -1,0 +1,210 @@
+"""FRCRN: complex U-Nets that remember along frequency and time, and mask a noisy spectrum.
+
+Source: Zhao et al. 2022, "FRCRN: Boosting Feature Representation Using Frequency Recurrence for
+Monaural Speech Enhancement" (arXiv 2206.07293), as released in ClearerVoice-Studio
+(`FRCRN_SE_16K`): two U-Nets in a row and complex squeeze-excitation on the skips, which the paper's
+figure does not have. `FrcrnConfig()` is that network; the presets are smaller.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recurra.speech.models.complex_layers import (
+    ComplexConvBlock,
+    ComplexFsmn,
+    ComplexSqueezeExcite,
+    RealConvBlock,
+    State,
+)
+from recurra.speech.models.stft import istft, stft
+
+
+@dataclass(frozen=True)
+class FrcrnConfig:
+    """The sizes of an FRCRN; the defaults are the official `FRCRN_SE_16K`.
+
+    Attributes:
+        sample_rate: in Hz.
+        win_length, hop_length: of the short-time Fourier transform, in samples.
+        channels: complex channels after each encoder level. A decoder level mirrors the encoder's.
+        order: taps of every FSMN, along frequency and along time.
+        reduction: how much narrower the squeeze-excitation's hidden layer is.
+        n_unets: 1 or 2; the second refines what the first gives, and their masks add up.
+        causal: no output frame sees a later input frame, so that the network can stream.
+        squeeze_frames: time constant of the causal squeeze-excitation's running mean, in frames.
+        compression: the network sees |X| ** compression with X's phase; 1 is the plain spectrum.
+            Below 1 loud and quiet recordings look alike (not in the paper).
+        level_db: the level, in dB re full scale, that a recording is brought to before the network
+            and back from after it; None: the network takes any level.
+    """
+
+    sample_rate: int = 16000
+    win_length: int = 640
+    hop_length: int = 320
+    channels: tuple[int, ...] = (128,) * 7
+    order: int = 20
+    reduction: int = 8
+    n_unets: int = 2
+    causal: bool = False
+    squeeze_frames: int = 50
+    compression: float = 1.0
+    level_db: float | None = -25.0
+
+    def frequencies(self) -> list[int]:
+        """Return the number of frequency bins at the input and after each encoder level."""
+        bins = [self.win_length // 2 + 1]
+        for kernel in self.encoder_kernels():
+            bins.append((bins[-1] - kernel) // 2 + 1)
+        return bins
+
+    def encoder_kernels(self) -> list[int]:
+        """Return the kernel sizes along frequency: 5, and 2 on the last level."""
+        return [5] * (len(self.channels) - 1) + [2]
+
+    def decoder_kernels(self) -> list[int]:
+        """Return the kernel sizes, deepest level first, that give back each encoder's input size."""
+        bins = self.frequencies()
+        return [outer - 2 * (inner - 1) for outer, inner in zip(bins, bins[1:], strict=False)][::-1]
+
+
+FRCRN_SMALL = FrcrnConfig(channels=(16, 24, 32, 32, 40, 40, 40), compression=0.5, level_db=None)
+
+
+class Unet(nn.Module):
+    """One complex U-Net: spectrum in, mask before its tanh out, both (B, T, F, 2)."""
+
+    def __init__(self, config: FrcrnConfig) -> None:
+        super().__init__()
+        widths = (1, *config.channels)
+        memory_frames = config.squeeze_frames if config.causal else None
+        depth = len(config.channels)
+
+        def squeeze(channels: int) -> ComplexSqueezeExcite:
+            return ComplexSqueezeExcite(
+                channels, reduction=config.reduction, memory_frames=memory_frames
+            )
+
+        self.encoders = nn.ModuleList(
+            ComplexConvBlock(c_in, c_out, kernel, causal=config.causal)
+            for c_in, c_out, kernel in zip(
+                widths, widths[1:], config.encoder_kernels(), strict=False
+            )
+        )
+        # The first encoder has no memory before it: there is one channel to remember.
+        self.encoder_memories = nn.ModuleList(
+            ComplexFsmn(width, order=config.order) for width in widths[1:-1]
+        )
+        self.skip_gates = nn.ModuleList(squeeze(width) for width in widths[1:-1])
+        self.bottleneck = nn.ModuleList(
+            ComplexFsmn(widths[-1], order=config.order) for _ in range(2)
+        )
+        up = widths[::-1]  # deepest first: c, ..., 1
+        self.decoders = nn.ModuleList(
+            ComplexConvBlock(
+                c_in if level == 0 else 2 * c_in,
+                c_out,
+                kernel,
+                transposed=True,
+                causal=config.causal,
+                n_inputs=1 if level == 0 else 2,
+            )
+            for level, (c_in, c_out, kernel) in enumerate(
+                zip(up, up[1:], config.decoder_kernels(), strict=False)
+            )
+        )
+        self.decoder_memories = nn.ModuleList(
+            ComplexFsmn(width, order=config.order) for width in up[1:depth]
+        )
+        self.decoder_gates = nn.ModuleList(squeeze(width) for width in up[1 : depth - 1])
+        self.output_re = nn.Parameter(torch.tensor([1.0, 0.0]))  # weight, bias
+        self.output_im = nn.Parameter(torch.tensor([0.0, 0.0]))
+
+    def forward(self, x: Tensor, state: State | None, key: str) -> tuple[Tensor, State]:
+        """Map a spectrum x (B, T, F, 2) to (B, T, F, 2)."""
+        after: State = {}
+        skips = []
+        for level, encoder in enumerate(self.encoders):
+            if level > 0:
+                x = self.encoder_memories[level - 1].along_frequency(x)
+            x, new = encoder(x, state, f"{key}.encoder{level}")
+            after |= new
+            if level < len(self.encoders) - 1:
+                gated, new = self.skip_gates[level](x, state, f"{key}.skip_gate{level}")
+                after |= new
+                skips.append(gated)
+        for level, memory in enumerate(self.bottleneck):
+            x, new = memory.along_time(x, state, f"{key}.bottleneck{level}")
+            after |= new
+        for level, decoder in enumerate(self.decoders):
+            x, new = decoder(x, state, f"{key}.decoder{level}")
+            after |= new
+            if level < len(self.decoder_memories):
+                x = self.decoder_memories[level].along_frequency(x)
+            if level < len(self.decoder_gates):
+                x, new = self.decoder_gates[level](x, state, f"{key}.decoder_gate{level}")
+                after |= new
+            if skips:
+                x = torch.cat([x, skips.pop()], dim=-1)
+        a, b = self.output_re, self.output_im
+        re, im = x[..., 0], x[..., 1]
+        re, im = (
+            a[0] * re - b[0] * im + (a[1] - b[1]),
+            a[0] * im + b[0] * re + (a[1] + b[1]),
+        )
+        return torch.stack([re, im], dim=-1), after
+
+
+class Frcrn(nn.Module):
+    """Enhance speech by a complex mask in (-n_unets, n_unets), the sum of each U-Net's tanh."""
+
+    def __init__(self, config: FrcrnConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.unets = nn.ModuleList(Unet(config) for _ in range(config.n_unets))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Enhance whole clips.
+
+        Args:
+            audio: (B, n) float, n >= win_length, at `sample_rate`.
+
+        Returns:
+            (B, (T - 1) * hop_length + win_length), where T frames fit wholly into n: samples after
+            the last whole frame are lost, and the outermost samples are unsure. `enhance` pads for
+            that.
+        """
+        spectrum = stft(audio, self.config.win_length, self.config.hop_length)
+        enhanced, _ = self.enhance_spectrum(spectrum)
+        return istft(enhanced, self.config.win_length, self.config.hop_length)
+
+    def enhance_spectrum(
+        self, spectrum: Tensor, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Mask a complex spectrum (B, T, F); a causal network streams it with the state."""
+        mask, state = self.mask(spectrum, state)
+        return spectrum * mask, state
+
+    def mask(self, spectrum: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Return the complex mask (B, T, F) of a complex spectrum (B, T, F), and the next state."""
+        x = torch.view_as_real(spectrum)
+        if self.config.compression != 1:
+            magnitude = x.square().sum(dim=-1, keepdim=True)
+            x = x * (magnitude + 1e-12) ** ((self.config.compression - 1) / 2)
+        after: State = {}
+        total = torch.zeros_like(x)
+        for i, unet in enumerate(self.unets):
+            x, new = unet(x, state, f"unet{i}")
+            after |= new
+            total = total + torch.tanh(x)
+        return torch.view_as_complex(total.contiguous()), after
+
+    def fuse(self) -> "Frcrn":
+        """Fold every norm into its convolution, in place, for inference only; returns self."""
+        for unet in self.unets:
+            for blocks in (unet.encoders, unet.decoders):
+                for i, block in enumerate(blocks):
+                    if not isinstance(block, RealConvBlock):
+                        blocks[i] = block.fused()
+        return self.eval()
