@@ -1,0 +1,16 @@
+"""Models as folders: config.json beside model.safetensors, found by name, loaded without pickle."""
+
+from recurra.core.pretrained.folder import read_config
+from recurra.core.pretrained.foreign import read_foreign
+from recurra.core.pretrained.module import Pretrained
+from recurra.core.pretrained.resolve import resolve, shipped_names
+from recurra.core.pretrained.tensors import load_tensors
+
+__all__ = [
+    "Pretrained",
+    "load_tensors",
+    "read_config",
+    "read_foreign",
+    "resolve",
+    "shipped_names",
+]

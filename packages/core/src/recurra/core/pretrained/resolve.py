@@ -1,0 +1,95 @@
+"""From a model's name to its folder: shipped weights, then a local folder, then the Hub."""
+
+import importlib.resources
+import re
+from pathlib import Path
+
+from recurra.core.errors import MissingExtraError, RecurraError, import_extra
+from recurra.core.pretrained.folder import CARD, CONFIG
+
+# What `owner/name` may be on the Hugging Face Hub; anything else is never asked for there.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_FILES = (CONFIG, "*.safetensors", CARD)
+
+
+def resolve(
+    name_or_path: str | Path, *, shipped_in: str | None, revision: str | None = None
+) -> Path:
+    """Find the folder of a model.
+
+    Tried in this order: weights that ship in a package, a local folder, an id of the Hugging Face
+    Hub. A shipped name wins over a folder of the same name in the working directory; `./name` says
+    that the folder is meant.
+
+    Args:
+        name_or_path: `frcrn-small`, `runs/first/best` or `owner/name`.
+        shipped_in: package whose folders are the shipped models, such as `recurra.speech.weights`;
+            None where nothing ships.
+        revision: branch, tag or commit on the Hub; with it only the Hub is asked.
+
+    Returns:
+        A folder that holds config.json.
+
+    Raises:
+        RecurraError: nothing of that name; the message lists what was tried and what ships.
+        MissingExtraError: only the Hub is left and its library is not installed.
+    """
+    name = str(name_or_path)
+    if revision is not None:
+        if not _HUB_ID.fullmatch(name):
+            raise RecurraError(f"a revision needs a Hugging Face Hub id (owner/name), not {name!r}")
+        return _from_hub(name, revision, tried=[])
+
+    shipped = _shipped_folders(shipped_in)
+    if name in shipped:
+        return shipped[name]
+    tried = [f"shipped are {', '.join(sorted(shipped))}" if shipped else "no models ship here"]
+
+    local = Path(name).expanduser()
+    if local.is_dir():
+        if not (local / CONFIG).is_file():
+            raise RecurraError(f"{local} is a folder without {CONFIG}, so it holds no model")
+        return local
+    if local.is_file():
+        raise RecurraError(f"{local} is a file; a model is the folder that holds {CONFIG}")
+    tried.append("no such folder")
+
+    if not _HUB_ID.fullmatch(name):
+        raise _not_found(name, [*tried, "not a Hugging Face Hub id (owner/name)"])
+    return _from_hub(name, None, tried)
+
+
+def shipped_names(shipped_in: str | None) -> list[str]:
+    """Names of the models that ship in the package `shipped_in`, sorted."""
+    return sorted(_shipped_folders(shipped_in))
+
+
+def _shipped_folders(package: str | None) -> dict[str, Path]:
+    if package is None:
+        return {}
+    try:
+        entries = list(importlib.resources.files(package).iterdir())
+    except ModuleNotFoundError:
+        return {}
+    return {entry.name: Path(str(entry)) for entry in entries if (entry / CONFIG).is_file()}
+
+
+def _from_hub(name: str, revision: str | None, tried: list[str]) -> Path:
+    try:
+        hub = import_extra("huggingface_hub", extra="hub", package="recurra-core")
+    except MissingExtraError as error:
+        raise MissingExtraError("; ".join([f"no model {name!r}", *tried, str(error)])) from error
+    try:
+        folder = hub.snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES))
+    # Refused, offline, cut off while downloading: the library and its transport raise classes of
+    # many families, with messages of many lines. The first line says what happened.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise _not_found(name, [*tried, f"Hugging Face Hub: {reason}"]) from error
+    if not (Path(folder) / CONFIG).is_file():
+        raise RecurraError(f"{name} on the Hugging Face Hub has no {CONFIG}")
+    return Path(folder)
+
+
+def _not_found(name: str, tried: list[str]) -> RecurraError:
+    return RecurraError("; ".join([f"no model {name!r}", *tried]))
