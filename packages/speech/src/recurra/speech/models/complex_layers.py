@@ -55,7 +55,6 @@ class ComplexConvBlock(nn.Module):
         transposed: bool = False,
         causal: bool = False,
         n_inputs: int = 1,
-        norm: bool = True,
     ) -> None:
         super().__init__()
         shape = (c_out, c_in, 2, kernel_size)
@@ -66,7 +65,7 @@ class ComplexConvBlock(nn.Module):
         self.weight_im = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
         self.bias_re = nn.Parameter(torch.zeros(c_out))
         self.bias_im = nn.Parameter(torch.zeros(c_out))
-        self.norm = nn.BatchNorm2d(2 * c_out) if norm else None
+        self.norm = nn.BatchNorm2d(2 * c_out)
         self.transposed = transposed
         self.causal = causal
         self.n_inputs = n_inputs
@@ -76,19 +75,16 @@ class ComplexConvBlock(nn.Module):
         weight = real_form(self.weight_re, self.weight_im, n_inputs=self.n_inputs)
         bias = real_bias(self.bias_re, self.bias_im)
         y, state = convolve(x, weight, bias, self.transposed, self.causal, state, key)
-        if self.norm is not None:
-            y = self.norm(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        y = self.norm(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return functional.leaky_relu(y, 0.01), state
 
     def fused(self) -> "RealConvBlock":
         """Return the same block for inference: one real convolution with the norm folded in."""
         weight = real_form(self.weight_re, self.weight_im, n_inputs=self.n_inputs)
         bias = real_bias(self.bias_re, self.bias_im)
-        if self.norm is not None:
-            assert self.norm.running_var is not None and self.norm.running_mean is not None
-            scale = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
-            weight = weight * scale[:, None, None, None]
-            bias = (bias - self.norm.running_mean) * scale + self.norm.bias
+        scale = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
+        weight = weight * scale[:, None, None, None]
+        bias = (bias - self.norm.running_mean) * scale + self.norm.bias
         return RealConvBlock(weight, bias, self.transposed, self.causal)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from recurra.core.pretrained import Pretrained
 from recurra.speech.models.complex_layers import (
     ComplexConvBlock,
     ComplexFsmn,
@@ -69,7 +70,7 @@ class FrcrnConfig:
         return [outer - 2 * (inner - 1) for outer, inner in zip(bins, bins[1:], strict=False)][::-1]
 
 
-FRCRN_SMALL = FrcrnConfig(channels=(16, 24, 32, 32, 40, 40, 40), compression=0.5, level_db=None)
+FRCRN_SMALL = FrcrnConfig(channels=(12, 16, 24, 32, 40, 40, 40), compression=0.5, level_db=None)
 
 
 class Unet(nn.Module):
@@ -156,8 +157,13 @@ class Unet(nn.Module):
         return torch.stack([re, im], dim=-1), after
 
 
-class Frcrn(nn.Module):
+class Frcrn(Pretrained):
     """Enhance speech by a complex mask in (-n_unets, n_unets), the sum of each U-Net's tanh."""
+
+    config_class = FrcrnConfig
+    kind = "frcrn"
+    shipped_in = "recurra.speech.weights"
+    config: FrcrnConfig
 
     def __init__(self, config: FrcrnConfig) -> None:
         super().__init__()

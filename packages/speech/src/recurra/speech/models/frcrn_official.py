@@ -22,7 +22,7 @@ _ALIASES = {
 }
 # The analysis and synthesis kernels are computed; the rest is built but never called.
 _NOT_USED = re.compile(
-    r"i?stft\.|.*\.num_batches_tracked$|unet2?\.(fsmn_enc0|fsmn_dec6|se_layer_dec5|se_layer_enc6)\."
+    r"i?stft\.|unet2?\.(fsmn_enc0|fsmn_dec6|se_layer_dec5|se_layer_enc6)\."
 )
 
 
@@ -121,7 +121,8 @@ def _assemble(renamed: dict[str, Tensor]) -> dict[str, Tensor]:
                 other = renamed.get(f"{base}|{second}")
                 if other is None:
                     raise CheckpointError(f"{base} has no {second} part")
-                out[base] = torch.cat([value.reshape(-1), other.reshape(-1)])
+                count = base.endswith("num_batches_tracked")
+                out[base] = value if count else torch.cat([value.reshape(-1), other.reshape(-1)])
         elif name.endswith(".taps"):
             out[name] = value[:, 0, :, 0].t()[..., None]  # (C, 1, K, 1) -> (K, C, 1)
         elif ".weight_" in name:
