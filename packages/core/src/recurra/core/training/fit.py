@@ -1,0 +1,299 @@
+"""The training loop: one for every app, resumable to the bit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from recurra.core.errors import RecurraError
+from recurra.core.training.data_order import DataOrder
+from recurra.core.training.fit_config import FitConfig
+from recurra.core.training.interruption import Interrupted, Interruption, ignore_signals
+from recurra.core.training.metrics_log import MetricsLog
+from recurra.core.training.optimization import Optimization, build_accelerator, seed_all
+from recurra.core.training.progress_lines import Progress
+from recurra.core.training.run_folder import RunFolder, latest_checkpoint
+from recurra.core.training.task import Task
+
+__all__ = ["FitConfig", "FitResult", "fit"]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a sitting ended.
+
+    Attributes:
+        step: updates done, over every sitting.
+        finished: False if it was interrupted before `max_steps`.
+        best: the best first value of `validate`, or None if there was no validation.
+        best_step: the step of it.
+        metrics: of the last validation.
+        folder: of the run.
+    """
+
+    step: int
+    finished: bool
+    best: float | None
+    best_step: int | None
+    metrics: dict[str, float]
+    folder: Path
+
+
+def fit(
+    task: Task, config: FitConfig, folder: Path, *, resume: bool = True, progress: bool = True
+) -> FitResult:
+    """Train `task.model` in place, from the weights it has, or go on with the run in `folder`.
+
+    A run that was stopped or killed and then resumed ends with the same weights, to the bit, as one
+    that was not, for the same number of threads. Ctrl-C and SIGTERM finish the step, write a
+    checkpoint and return with `finished` false. Under `torchrun` each process trains on its share
+    of every batch; the folder must be one that all of them see.
+
+    Args:
+        task: model, data and losses.
+        config: of the run; between sittings only `max_steps` (upwards) and what does not change the
+            result (workers, threads, log_every, checkpoint_every) may change. The cosine is drawn
+            over `max_steps`, so that raising it raises the rates from then on.
+        folder: of the run, see `RunFolder`.
+        resume: False refuses a folder that already holds a run.
+        progress: show steps on stderr.
+
+    Raises:
+        RecurraError: the folder cannot be used, a checkpoint does not fit or cannot be written.
+        DivergedError: the loss is not finite; the last checkpoint is from before.
+        MissingExtraError: Accelerate or TensorBoard is not installed.
+    """
+    folder = Path(folder)
+    threads = torch.get_num_threads()
+    accelerator = build_accelerator(config)
+    main = accelerator.is_main_process
+    run = RunFolder(folder, config, accelerator.num_processes, resume=resume) if main else None
+    accelerator.wait_for_everyone()
+    sitting = None
+    try:
+        with Interruption() as interruption:
+            sitting = _Sitting(task, config, folder, run, accelerator, interruption, progress)
+            sitting.train()
+            accelerator.wait_for_everyone()
+        return sitting.result()
+    finally:
+        if sitting is not None:
+            sitting.close()
+        if run is not None:
+            run.close()
+        torch.set_num_threads(threads)
+
+
+class _Sitting:
+    """One stretch of a run, from its start or a checkpoint to its end or an interruption."""
+
+    def __init__(
+        self,
+        task: Task,
+        config: FitConfig,
+        folder: Path,
+        run: RunFolder | None,
+        accelerator: Any,
+        interruption: Interruption,
+        progress: bool,
+    ) -> None:
+        self.task, self.config, self.folder = task, config, folder
+        self.run, self.accelerator, self.interruption = run, accelerator, interruption
+        self.best: float | None = None
+        self.best_step: int | None = None
+        self.metrics: dict[str, float] = {}
+        self.validated = 0
+        self.window: dict[str, float] = {}
+        self.window_steps = 0
+        self.threads = torch.get_num_threads()
+        self.optimization = Optimization(task, config, accelerator)
+        self._restore()
+        self.batches = self._load_data()
+        step = self.optimization.step
+        self.progress = Progress(step, config.max_steps, progress and run is not None)
+        self.log = MetricsLog(folder, step, self.validated) if run is not None else None
+        if step:
+            self.progress.note(f"resumed at step {step} of {config.max_steps}")
+        if self.threads != torch.get_num_threads():
+            self.progress.note(
+                f"threads were {self.threads}, now {torch.get_num_threads()}: sums are rounded"
+                " differently, so the result is not the same to the bit"
+            )
+
+    def _restore(self) -> None:
+        """Take up the newest checkpoint, if there is one."""
+        state = latest_checkpoint(self.folder)
+        if state is None:
+            return
+        self.optimization.restore(state)
+        self.best, self.best_step = state["best"], state["best_step"]
+        self.metrics, self.validated = state["metrics"], state["validated"]
+        self.window, self.window_steps = state["window"], state["window_steps"]
+        self.threads = state["threads"]
+
+    def _load_data(self) -> Iterator[Any]:
+        """The batches of this process from the next one on; the workers start now."""
+        config, data = self.config, self.task.training_data
+        order = DataOrder(
+            len(data),  # type: ignore[arg-type]
+            config.batch_size,
+            config.seed,
+            start_step=self.optimization.step * config.accumulate,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        return iter(
+            DataLoader(
+                data,
+                batch_sampler=order,
+                num_workers=config.workers,
+                collate_fn=self.task.collate,
+                pin_memory=self.accelerator.device.type == "cuda",
+                worker_init_fn=ignore_signals,
+                generator=torch.Generator().manual_seed(config.seed),
+            )
+        )
+
+    def train(self) -> None:
+        """Steps until the end or an interruption; each validation comes after its checkpoint."""
+        config = self.config
+        if self._validation_is_due() and not self._validate():
+            return
+        while (step := self.optimization.step) < config.max_steps:
+            self._add_to_window(self.optimization.update(self.batches))
+            step += 1
+            self.progress.step(step, self.window["loss"] / self.window_steps)
+            if step % config.log_every == 0:
+                self._write_window()
+            stop = self._stop_is_wanted()
+            due = self._validation_is_due()
+            if stop or due or step % config.checkpoint_every == 0 or step == config.max_steps:
+                self._save()
+            if stop and step < config.max_steps:
+                self.progress.note(f"interrupted: step {step} is saved")
+                return
+            if due and not self._validate():
+                return
+
+    def _stop_is_wanted(self) -> bool:
+        """Whether any process was asked to stop; the same answer in every process."""
+        if self.interruption.wanted:
+            self.accelerator.set_trigger()
+        return bool(self.accelerator.check_trigger())
+
+    def _validation_is_due(self) -> bool:
+        """Whether the weights of this step have to be judged and have not been."""
+        step, every = self.optimization.step, self.config.validate_every
+        if every is None or step == 0 or self.validated == step:
+            return False
+        return step % every == 0 or step == self.config.max_steps
+
+    def _validate(self) -> bool:
+        """Judge the weights, export the best; False if an interruption cut it short.
+
+        The first process judges while the others wait. If it is cut short, the checkpoint of this
+        step is there, and the next sitting begins with this validation.
+        """
+        if self.run is not None:
+            try:
+                with self.interruption.at_once():
+                    self.metrics = self._judge()
+            except Interrupted:
+                self.progress.note(f"interrupted: step {self.optimization.step} is saved")
+        self.accelerator.wait_for_everyone()
+        if self._stop_is_wanted():
+            return False
+        self.validated = self.optimization.step
+        if self.run is not None and self.log is not None:
+            self._note_validation()
+            self.log.write(self.optimization.step, "validate", self.metrics)
+        if self.optimization.step == self.config.max_steps:
+            self._save()
+        self.progress.restart_clock(self.optimization.step)
+        return True
+
+    def _judge(self) -> dict[str, float]:
+        """The task's own metrics of the averaged (or plain) model."""
+        model = self.optimization.judged
+        seed_all(self.config.seed)
+        model.eval()
+        with torch.no_grad():
+            metrics = {name: float(value) for name, value in self.task.validate(model).items()}
+        if not metrics:
+            raise RecurraError("validate gave no value; its first value decides the best weights")
+        return metrics
+
+    def _note_validation(self) -> None:
+        """Keep the weights if they are the best so far, and say what they reach."""
+        step, value = self.optimization.step, next(iter(self.metrics.values()))
+        sign = 1 if self.task.higher_is_better else -1
+        better = value == value and (self.best is None or sign * value > sign * self.best)
+        if better and self.run is not None:
+            self.best, self.best_step = value, step
+            self.run.export("best", self.optimization.judged)
+        numbers = " ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        self.progress.note(f"step {step} validate {numbers}{' (best)' if better else ''}")
+
+    def _add_to_window(self, values: dict[str, Any]) -> None:
+        """Count a step into the means that the next row of metrics shows."""
+        for name, value in values.items():
+            self.window[name] = self.window.get(name, 0.0) + float(value)
+        self.window_steps += 1
+
+    def _gather_window(self) -> None:
+        """Replace each process's sums by their mean over the processes."""
+        if self.accelerator.num_processes > 1 and self.window:
+            names = sorted(self.window)
+            sums = torch.tensor([self.window[n] for n in names], device=self.accelerator.device)
+            means = self.accelerator.reduce(sums, reduction="mean").tolist()
+            self.window = dict(zip(names, means, strict=True))
+
+    def _write_window(self) -> None:
+        """Log the means since the row before, and begin anew."""
+        self._gather_window()
+        if self.log is not None:
+            step, count = self.optimization.step, self.window_steps
+            means = {name: total / count for name, total in self.window.items()}
+            means["learning_rate"] = self.optimization.learning_rate
+            self.log.write(step, "train", means)
+            speed = {"steps_per_second": self.progress.steps_per_second}
+            self.log.write(step, "speed", speed)
+        self.window, self.window_steps = {}, 0
+
+    def _save(self) -> None:
+        """Write a checkpoint and the model of it."""
+        self._gather_window()
+        if self.run is None or self.log is None:
+            return
+        self.log.flush()
+        self.run.save(
+            {
+                **self.optimization.state(),
+                "best": self.best,
+                "best_step": self.best_step,
+                "metrics": self.metrics,
+                "validated": self.validated,
+                "window": self.window,
+                "window_steps": self.window_steps,
+                "threads": torch.get_num_threads(),
+            }
+        )
+        self.run.export("last", self.optimization.judged)
+
+    def result(self) -> FitResult:
+        """How the sitting ended."""
+        step = self.optimization.step
+        finished = step >= self.config.max_steps and not self._validation_is_due()
+        return FitResult(step, finished, self.best, self.best_step, self.metrics, self.folder)
+
+    def close(self) -> None:
+        """Stop the workers, close the logs, and hand the model back in eval mode."""
+        del self.batches
+        self.progress.close()
+        if self.log is not None:
+            self.log.close()
+        self.optimization.release()
+        self.task.model.eval()

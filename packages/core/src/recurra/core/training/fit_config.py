@@ -1,0 +1,85 @@
+"""The numbers of a training run."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# These change how a run is carried out, not what it computes, so a resumed run may change them.
+FREE_TO_CHANGE = frozenset({"workers", "threads", "log_every", "checkpoint_every"})
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Everything that `fit` needs to know besides the task.
+
+    A step is one update of the weights; it takes `batch_size * accumulate` items in each process.
+
+    Attributes:
+        seed: of the data order and of the randomness inside a step.
+        max_steps: updates in all, over every sitting.
+        batch_size: items in one forward pass of one process.
+        accumulate: forward passes whose gradients are averaged into one update.
+        learning_rate: the peak, reached after the warm-up.
+        weight_decay: handed to the optimizer of the task.
+        warmup_steps: updates over which the rate rises linearly to its peak.
+        schedule: after the warm-up, "cosine" falls to the final rate at `max_steps`, "constant"
+            stays.
+        final_learning_rate: where the cosine ends, as a share of the peak.
+        clip_norm: limit of the gradient's norm over all parameters; None never clips.
+        ema_decay: decay per step of an exponential moving average of the weights, which is then
+            what is validated and exported; None validates and exports the weights themselves.
+        precision: "f32", or "bf16" for an autocast forward pass with f32 weights.
+        workers: processes that load data; 0 loads in the training process.
+        log_every: steps between rows of metrics; each is the mean since the row before.
+        checkpoint_every: steps between checkpoints.
+        validate_every: steps between validations; None never validates.
+        threads: torch threads of each process; None leaves what torch chose.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    seed: int = 0
+    max_steps: int = 10_000
+    batch_size: int = 8
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    final_learning_rate: float = 0.01
+    clip_norm: float | None = 1.0
+    ema_decay: float | None = None
+    precision: Literal["f32", "bf16"] = "f32"
+    workers: int = 0
+    log_every: int = 50
+    checkpoint_every: int = 500
+    validate_every: int | None = 500
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size", "accumulate", "log_every", "checkpoint_every"):
+            _require(getattr(self, name) >= 1, self, name, "at least 1")
+        for name in ("seed", "warmup_steps", "workers", "weight_decay"):
+            _require(getattr(self, name) >= 0, self, name, "at least 0")
+        for name in ("validate_every", "threads"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, self, name, "at least 1, or null")
+        _require(self.learning_rate > 0, self, "learning_rate", "above 0")
+        _require(0 <= self.final_learning_rate <= 1, self, "final_learning_rate", "from 0 to 1")
+        _require(
+            self.clip_norm is None or self.clip_norm > 0, self, "clip_norm", "above 0, or null"
+        )
+        _require(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            self,
+            "ema_decay",
+            "between 0 and 1, or null",
+        )
+        _require(self.schedule in ("cosine", "constant"), self, "schedule", "cosine or constant")
+        _require(self.precision in ("f32", "bf16"), self, "precision", "f32 or bf16")
+
+
+def _require(holds: bool, config: FitConfig, name: str, limit: str) -> None:
+    """Raise ValueError with the value and its limit unless it `holds`."""
+    if not holds:
+        raise ValueError(f"{name} is {getattr(config, name)!r}; it must be {limit}")

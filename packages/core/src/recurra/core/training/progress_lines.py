@@ -1,0 +1,90 @@
+"""What a person sees of a run: a bar on a terminal, a line every few seconds in a log file."""
+
+import sys
+import time
+from typing import Any
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress:
+    """Shows steps on stderr.
+
+    Args:
+        start: the step that this sitting begins at.
+        total: steps of the run.
+        shown: False shows nothing.
+    """
+
+    def __init__(self, start: int, total: int, shown: bool) -> None:
+        self.total = total
+        self.shown = shown
+        self._bar: Any = None
+        self._marks = [(time.monotonic(), start)]
+        self._last_line = self._marks[0][0]
+        if shown and sys.stderr.isatty():
+            self._bar, self._row = _bar(start, total)
+
+    @property
+    def steps_per_second(self) -> float:
+        """The speed over the last half minute or so; 0 before the first step."""
+        (then, first), (now, last) = self._marks[0], self._marks[-1]
+        return (last - first) / (now - then) if now > then else 0.0
+
+    def step(self, step: int, loss: float) -> None:
+        """Step number `step` is done, with `loss`."""
+        now = time.monotonic()
+        self._marks.append((now, step))
+        while len(self._marks) > 2 and now - self._marks[0][0] > 30:
+            self._marks.pop(0)
+        if self._bar is not None:
+            self._bar.update(
+                self._row, completed=step, loss=f"{loss:.4g}", rate=f"{self.steps_per_second:.3g}"
+            )
+        elif self.shown and now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._line(f"step {step}/{self.total} loss {loss:.4g} {self._speed(step)}")
+
+    def note(self, text: str) -> None:
+        """A line of its own: a validation, a resume, an interruption."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        elif self.shown:
+            self._line(text)
+
+    def restart_clock(self, step: int) -> None:
+        """Do not count what has just passed (a validation) as the speed of steps."""
+        self._marks = [(time.monotonic(), step)]
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _speed(self, step: int) -> str:
+        """Steps per second, and the time that the rest will take."""
+        speed = self.steps_per_second
+        if speed <= 0:
+            return ""
+        left = (self.total - step) / speed
+        return f"{speed:.3g} steps/s, {left / 3600:.1f} h left"
+
+    def _line(self, text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def _bar(start: int, total: int) -> tuple[Any, Any]:
+    """A running rich bar on stderr, and its row."""
+    from rich import progress
+    from rich.console import Console
+
+    bar = progress.Progress(
+        progress.TextColumn("step {task.completed}/{task.total}"),
+        progress.BarColumn(),
+        progress.TextColumn("loss {task.fields[loss]} {task.fields[rate]} steps/s"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=False,
+    )
+    bar.start()
+    return bar, bar.add_task("", total=total, completed=start, loss="", rate="")
