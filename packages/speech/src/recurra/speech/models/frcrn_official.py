@@ -21,9 +21,7 @@ _ALIASES = {
     "se_layers_dec": "se_layer_dec",
 }
 # The analysis and synthesis kernels are computed; the rest is built but never called.
-_NOT_USED = re.compile(
-    r"i?stft\.|unet2?\.(fsmn_enc0|fsmn_dec6|se_layer_dec5|se_layer_enc6)\."
-)
+_NOT_USED = re.compile(r"i?stft\.|unet2?\.(fsmn_enc0|fsmn_dec6|se_layer_dec5|se_layer_enc6)\.")
 
 
 def from_official(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,90 @@
+"""Long recordings in overlapping windows, in flat memory, joined by cross-fades."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+Array = np.ndarray
+_CONTEXT = 0.25  # share of the overlap at each end of a window that is computed but not heard
+
+
+def run_windows(
+    blocks: Iterable[Array],
+    run: Callable[[Array], Array],
+    *,
+    window: int,
+    overlap: int,
+    jobs: int = 1,
+) -> Iterator[Array]:
+    """Run a function on overlapping windows of a stream and join what it gives.
+
+    Windows start every `window - overlap` samples. In an overlap the earlier window is heard first;
+    the two cross-fade linearly in the middle half. A stream that fits one window is run whole. The
+    windows, and so the output, are the same for any `jobs`.
+
+    Args:
+        blocks: arrays (C, n) that follow each other, any n.
+        run: maps a window (C, n) to (D, n), n <= window; called from `jobs` threads.
+        window: samples a window, more than twice the overlap.
+        overlap: samples that consecutive windows share.
+        jobs: windows in work at once.
+
+    Yields:
+        arrays (D, n), together as long as the blocks.
+    """
+    if not 0 <= 2 * overlap < window:
+        raise ValueError(f"an overlap of {overlap} needs windows over {2 * overlap}, not {window}")
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: deque[Future[Array]] = deque()
+        fade = _Fade(overlap)
+        for piece in _cut(blocks, window, overlap):
+            waiting.append(pool.submit(run, piece))
+            if len(waiting) > jobs:
+                yield from fade.join(waiting.popleft().result())
+        while waiting:
+            yield from fade.join(waiting.popleft().result())
+        yield from fade.finish()
+
+
+def _cut(blocks: Iterable[Array], window: int, overlap: int) -> Iterator[Array]:
+    """Cut a stream into windows; the last may be short, but is longer than the overlap."""
+    kept: list[Array] = []
+    length = 0
+    first = True
+    for block in blocks:
+        kept.append(block)
+        length += block.shape[1]
+        while length > window:  # one sample more, so that the last window brings something new
+            line = np.concatenate(kept, axis=1)
+            yield line[:, :window]
+            line = line[:, window - overlap :]
+            kept, length, first = [line], line.shape[1], False
+    if length > (0 if first else overlap):
+        yield np.concatenate(kept, axis=1)
+
+
+class _Fade:
+    """Joins windows: holds back the overlap of the last one until the next comes."""
+
+    def __init__(self, overlap: int) -> None:
+        edge = int(overlap * _CONTEXT)
+        ramp = (np.arange(overlap - 2 * edge, dtype=np.float32) + 0.5) / max(1, overlap - 2 * edge)
+        self._rise = np.concatenate([np.zeros(edge, np.float32), ramp, np.ones(edge, np.float32)])
+        self._overlap = overlap
+        self._held: Array | None = None
+
+    def join(self, piece: Array) -> Iterator[Array]:
+        if self._held is not None:
+            yield self._held[:, : -self._overlap or None]
+            if self._overlap:
+                last, first = self._held[:, -self._overlap :], piece[:, : self._overlap]
+                yield last + (first - last) * self._rise
+            piece = piece[:, self._overlap :]
+            # What is left begins after the overlap; its own end is held for the next window.
+        self._held = piece
+
+    def finish(self) -> Iterator[Array]:
+        if self._held is not None:
+            yield self._held
