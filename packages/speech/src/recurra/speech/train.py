@@ -1,7 +1,7 @@
 """Train an enhancement model on mixtures that are made as they are needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,19 @@ def train(
     if config.start_from is not None:
         load_tensors(model, Frcrn.from_pretrained(config.start_from).state_dict())
     corpus = Corpus(corpus_folder)
-    held_out = Mixtures(
-        corpus, _validation_mixing(config), split="validation", size=config.validation_clips
-    )
+    held_out = Mixtures(corpus, _validation_mixing(config), split="validation")
     items = [held_out[Draw(0, index)] for index in range(config.validation_clips)]
-    spoken = [item for item in items if item["clean"].abs().max() > 0]
-    training_data = Mixtures(corpus, config.data, split="train")
-    task = EnhancementTask(model, training_data, spoken)
+    task = EnhancementTask(model, Mixtures(corpus, config.data, split="train"), items)
     return fit(task, config.fit, run_folder, progress=progress)
+
+
+def _validation_mixing(config: TrainConfig) -> MixingConfig:
+    """Make every held-out mixture one of speech and noise, at the levels that matter most."""
+    return replace(
+        config.data,
+        seconds=config.validation_seconds,
+        items=config.validation_clips,
+        snr_db=(0.0, 10.0),
+        noise_only_share=0.0,
+        clean_share=0.0,
+    )
