@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recurra.core.training import Draw, FitConfig, Task
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from recurra.core.training import Draw, FitConfig, Task
 
 WIDTH = 6
 

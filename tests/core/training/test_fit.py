@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import torch
+
 from recurra.core.errors import RecurraError
 from recurra.core.training import DivergedError, fit
 from recurra.core.training.metrics_log import read_metrics

@@ -163,9 +163,10 @@ class _Sitting:
         if self._validation_is_due() and not self._validate():
             return
         while (step := self.optimization.step) < config.max_steps:
-            self._add_to_window(self.optimization.update(self.batches))
+            values = self.optimization.update(self.batches)
             step += 1
-            self.progress.step(step, self.window["loss"] / self.window_steps)
+            self._add_to_window(values)
+            self.progress.step(step, float(values["loss"]))
             if step % config.log_every == 0:
                 self._write_window()
             stop = self._stop_is_wanted()

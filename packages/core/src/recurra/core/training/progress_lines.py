@@ -22,6 +22,7 @@ class Progress:
         self._bar: Any = None
         self._marks = [(time.monotonic(), start)]
         self._last_line = self._marks[0][0]
+        self._losses: list[float] = []
         if shown and sys.stderr.isatty():
             self._bar, self._row = _bar(start, total)
 
@@ -32,18 +33,23 @@ class Progress:
         return (last - first) / (now - then) if now > then else 0.0
 
     def step(self, step: int, loss: float) -> None:
-        """Step number `step` is done, with `loss`."""
+        """Step number `step` is done, with `loss`; a line shows the mean since the line before."""
         now = time.monotonic()
+        self._losses.append(loss)
         self._marks.append((now, step))
         while len(self._marks) > 2 and now - self._marks[0][0] > 30:
             self._marks.pop(0)
+        due = now - self._last_line >= SECONDS_BETWEEN_LINES
         if self._bar is not None:
-            self._bar.update(
-                self._row, completed=step, loss=f"{loss:.4g}", rate=f"{self.steps_per_second:.3g}"
-            )
-        elif self.shown and now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            self._line(f"step {step}/{self.total} loss {loss:.4g} {self._speed(step)}")
+            self._bar.update(self._row, completed=step, rate=f"{self.steps_per_second:.3g}")
+        if not due:
+            return
+        mean = sum(self._losses) / len(self._losses)
+        self._losses, self._last_line = [], now
+        if self._bar is not None:
+            self._bar.update(self._row, loss=f"{mean:.4g}")
+        elif self.shown:
+            self._line(f"step {step}/{self.total} loss {mean:.4g} {self._speed(step)}")
 
     def note(self, text: str) -> None:
         """A line of its own: a validation, a resume, an interruption."""

@@ -163,7 +163,8 @@ def latest_checkpoint(path: Path) -> dict[str, Any] | None:
 
 def _checkpoints(path: Path) -> list[Path]:
     """The complete checkpoints of a run, newest first."""
-    return sorted((path / "checkpoints").glob("step-*.pt"), reverse=True)
+    files = (path / "checkpoints").glob("step-*.pt")
+    return sorted(files, key=lambda file: int(file.stem.removeprefix("step-")), reverse=True)
 
 
 def _lock(path: Path) -> int | None:

@@ -1,8 +1,8 @@
 """The clips that training reads: decoded once, trimmed, stored flat, with an index.
 
-`build_corpus` turns the fetched packages into `clips/<package>.npy` (int16, one long row of samples)
-and `clips/<package>.json` (where each clip lies). `Corpus` reads them through memory maps, so that
-worker processes share one copy.
+`build_corpus` turns the fetched packages into `clips/<package>.npy` (int16, one long row of
+samples) and `clips/<package>.json` (where each clip lies). `Corpus` reads them through memory maps,
+so that worker processes share one copy.
 """
 
 import hashlib
@@ -16,10 +16,11 @@ from typing import Literal
 import numpy as np
 
 from recurra.core.errors import RecurraError
-from recurra.speech.data.decode import SAMPLE_RATE, UnusableSoundError, decode
-from recurra.speech.data.fetch import sounds_folder
-from recurra.speech.data.manifest import Manifest, Package, Split, load_manifest
 from recurra.speech.data.debian_archive import AUDIO_SUFFIXES
+from recurra.speech.data.decode import UnusableSoundError, decode
+from recurra.speech.data.fetch import sounds_folder
+from recurra.speech.data.filtering import SAMPLE_RATE
+from recurra.speech.data.manifest import Manifest, Package, Split, load_manifest
 from recurra.speech.data.speech_level import active_level_db
 from recurra.speech.data.trimming import level_speech, limit_peak, trim
 
@@ -36,7 +37,7 @@ MIN_LEVEL_DB = -60.0
 
 @dataclass(frozen=True)
 class Clip:
-    """One stretch of sound: where it lies, who speaks (or what kind of noise it is), how loud it is."""
+    """One stretch of sound: where it lies, whose voice or what kind of noise, how loud it is."""
 
     path: str
     package: str
@@ -72,7 +73,7 @@ def clips_folder(folder: Path) -> Path:
 def build_corpus(
     folder: Path, *, packages: Sequence[str] | None = None, manifest: Manifest | None = None
 ) -> Iterator[Built]:
-    """Decode every fetched package; yields a report after each. What is built already is left alone.
+    """Decode every fetched package; yields a report after each. What is built is left alone.
 
     Raises:
         RecurraError: a package has not been fetched.
@@ -102,12 +103,11 @@ def _build(package: Package, manifest: Manifest, source: Path, target: Path, key
     start = 0
     for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
         name = path.relative_to(source).as_posix()
-        audio, reason = _usable(path, package, name, seen)
-        if audio is None:
+        label = package.label_of(name)
+        audio, reason = (None, "not wanted") if label is None else _usable(path, package.role, seen)
+        if label is None or audio is None:
             left_out[reason] = left_out.get(reason, 0) + 1
             continue
-        label = package.label_of(name)
-        assert label is not None  # _usable has refused files without one
         split = manifest.voices[label].split if package.role == "speech" else package.splits[0]
         pcm = np.clip(np.rint(audio * 32768), -32768, 32767).astype(np.int16)
         level = round(active_level_db(audio), 2)
@@ -124,12 +124,8 @@ def _build(package: Package, manifest: Manifest, source: Path, target: Path, key
     return Built(package.name, len(clips), start / SAMPLE_RATE, left_out, False)
 
 
-def _usable(
-    path: Path, package: Package, name: str, seen: set[bytes]
-) -> tuple[np.ndarray | None, str]:
+def _usable(path: Path, role: str, seen: set[bytes]) -> tuple[np.ndarray | None, str]:
     """The trimmed samples of a file (T,), or None and the reason why it is left out."""
-    if package.label_of(name) is None:
-        return None, "not wanted"
     digest = hashlib.sha256(path.read_bytes()).digest()
     if digest in seen:
         return None, "copy"
@@ -138,19 +134,19 @@ def _usable(
         audio, rate = decode(path)
     except UnusableSoundError:
         return None, "unreadable"
-    if rate < MIN_RATE[package.role]:
+    if rate < MIN_RATE[role]:
         return None, "low rate"
-    audio = trim(audio, below_peak_db=TRIM_DB[package.role])
-    if len(audio) < MIN_SECONDS[package.role] * SAMPLE_RATE:
+    audio = trim(audio, below_peak_db=TRIM_DB[role])
+    if len(audio) < MIN_SECONDS[role] * SAMPLE_RATE:
         return None, "short"
     if active_level_db(audio) < MIN_LEVEL_DB:
         return None, "silent"
-    audio = level_speech(audio) if package.role == "speech" else limit_peak(audio)
+    audio = level_speech(audio) if role == "speech" else limit_peak(audio)
     return audio, ""
 
 
 def _cache_key(package: Package, manifest: Manifest) -> str:
-    """Changes with the package, its rules, the splits of its voices and the way of cutting clips."""
+    """Changes with the package, its rules, the splits of its voices and how clips are cut."""
     splits = {name: voice.split for name, voice in manifest.voices.items()}
     used = [(glob, label, splits.get(label or "")) for glob, label in package.rules]
     text = json.dumps([_VERSION, package.sha256, package.splits, used])

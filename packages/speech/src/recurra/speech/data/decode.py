@@ -7,8 +7,9 @@ import numpy as np
 import soundfile
 import soxr
 
-SAMPLE_RATE = 16_000
-# Below this there is no speech and little of any noise that a loudspeaker plays, but much DC and rumble.
+from recurra.speech.data.filtering import SAMPLE_RATE, filter_gain
+
+# Below this there is no speech and little of any noise that is heard, but much DC and rumble.
 HIGH_PASS_HZ = (20.0, 50.0)
 
 
@@ -66,17 +67,9 @@ def remove_rumble(audio: np.ndarray) -> np.ndarray:
     Returns:
         (T,) float32.
     """
-    # Padding keeps what is at the end from leaking into the beginning; a smooth length is fast.
-    size = _smooth_length(len(audio) + SAMPLE_RATE // 10)
-    spectrum = np.fft.rfft(audio - audio.mean(), size)
-    hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     low, high = HIGH_PASS_HZ
-    position = np.clip((hertz - low) / (high - low), 0.0, 1.0)
-    spectrum *= np.sin(0.5 * np.pi * position) ** 2
-    return np.fft.irfft(spectrum, size)[: len(audio)].astype(np.float32)
 
+    def gain(hertz: np.ndarray) -> np.ndarray:
+        return np.sin(0.5 * np.pi * np.clip((hertz - low) / (high - low), 0.0, 1.0)) ** 2
 
-def _smooth_length(length: int) -> int:
-    """The next length of the form 2^a, 3 2^a or 5 2^a, for which an FFT is fast."""
-    power = 1 << max(length - 1, 1).bit_length()
-    return min(n for n in (power, power * 3 // 4, power * 5 // 8) if n >= length)
+    return filter_gain(audio - audio.mean(), gain)

@@ -26,7 +26,7 @@ class FetchError(RecurraError):
 
 @dataclass(frozen=True)
 class Fetched:
-    """One package on disk: its folder, its number of audio files, and whether it was there already."""
+    """One package on disk: its folder, how many audio files, and whether it was there before."""
 
     package: Package
     folder: Path
@@ -47,7 +47,7 @@ def fetch(
     packages: Sequence[str] | None = None,
     manifest: Manifest | None = None,
 ) -> Iterator[Fetched]:
-    """Fetch packages one after the other into `folder`/sounds/<package>/; yields each when it is there.
+    """Fetch packages one by one into `folder`/sounds/<package>/; yields each when it is there.
 
     A package comes from the folder `debs`, else from the Debian mirror `mirror` (the address above
     pool/), else through `apt-get download`. What is complete already is left alone; a package
@@ -102,7 +102,7 @@ def _fetched_files(target: Path, package: Package) -> int | None:
 
 
 def _unpack(deb: Path, package: Package, target: Path) -> int:
-    """Extract beside the target and rename, so that a half-unpacked package never bears its name."""
+    """Extract beside the target and rename: a half-unpacked package never bears its name."""
     with tempfile.TemporaryDirectory(prefix=f".{package.name}-", dir=target.parent) as temporary:
         partial = Path(temporary) / package.name
         partial.mkdir()
@@ -119,7 +119,7 @@ def _unpack(deb: Path, package: Package, target: Path) -> int:
 
 @contextmanager
 def _deb(package: Package, mirror: str | None, debs: Path | None) -> Iterator[Path]:
-    """The .deb file of a package, wherever it comes from; what was downloaded is removed after use."""
+    """The .deb file of a package, wherever it comes from; a downloaded one is removed after use."""
     if debs is not None:
         yield _in_folder(package, Path(debs))
         return

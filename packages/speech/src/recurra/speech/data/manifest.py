@@ -85,7 +85,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """Read a manifest, by default the one that ships with this package.
 
     Raises:
-        RecurraError: the file cannot be read, or a package names a voice or a split that is not there.
+        RecurraError: it cannot be read, or a package names a voice or split that is not there.
     """
     source = path or resources.files(__package__).joinpath("manifest.json")
     try:

@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from recurra.core.errors import RecurraError
 from recurra.speech.data.corpora import Corpus
-from recurra.speech.data.decode import SAMPLE_RATE
+from recurra.speech.data.filtering import SAMPLE_RATE, filter_gain
 from recurra.speech.data.manifest import Split
-from recurra.speech.data.rooms import RoomConfig, draw_room, fast_length, reverberate
+from recurra.speech.data.rooms import RoomConfig, draw_room, reverberate
 from recurra.speech.data.sources import NoiseSource, SpeechSource
 from recurra.speech.data.speech_level import active_power, gain_to, power_db
 from recurra.speech.data.synthetic_noise import babble, draw_computed
@@ -180,14 +180,9 @@ def limit_band(
     """
     top = rng.uniform(3000.0, 7500.0)
     bottom = rng.uniform(80.0, 400.0) if rng.random() < 0.5 else 0.0
-    size = fast_length(len(noisy) + SAMPLE_RATE // 20)
-    hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
-    response = np.clip((1.1 * top - hertz) / (0.1 * top), 0.0, 1.0)
-    if bottom:
-        response = response * np.clip(2.0 * hertz / bottom - 1.0, 0.0, 1.0)
-    response = response.astype(np.float32)
 
-    def limited(audio: np.ndarray) -> np.ndarray:
-        return np.fft.irfft(np.fft.rfft(audio, size) * response, size)[: len(audio)]
+    def gain(hertz: np.ndarray) -> np.ndarray:
+        response = np.clip((1.1 * top - hertz) / (0.1 * top), 0.0, 1.0)
+        return response * np.clip(2.0 * hertz / bottom - 1.0, 0.0, 1.0) if bottom else response
 
-    return limited(noisy).astype(np.float32), limited(clean).astype(np.float32)
+    return filter_gain(noisy, gain), filter_gain(clean, gain)

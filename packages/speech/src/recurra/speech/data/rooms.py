@@ -1,4 +1,4 @@
-"""Synthetic rooms: the first reflections of a box, then a diffuse tail; the target is the early part.
+"""Synthetic rooms: first reflections of a box, then a diffuse tail; the target is the early part.
 
 Early part: image sources of a shoebox room (Allen and Berkley, 1979) up to 50 ms. Tail: Polack's
 model, noise that decays exponentially (faster at high frequencies), at the level that the energy of
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recurra.speech.data.decode import SAMPLE_RATE
+from recurra.speech.data.filtering import SAMPLE_RATE, fast_length
 
 SOUND_METRES_PER_SECOND = 343.0
 EARLY_SECONDS = 0.05
@@ -28,7 +28,7 @@ class RoomConfig:
 
 
 def draw_room(rng: np.random.Generator, config: RoomConfig) -> np.ndarray:
-    """An impulse response (K,) float32; the direct sound is the first sample and has amplitude 1."""
+    """An impulse response (K,) float32; its first sample is the direct sound, of amplitude 1."""
     size = np.array(
         [
             rng.uniform(*config.length_metres),
@@ -85,7 +85,7 @@ def _image_sources(
 def _images(
     size: float, source: float, microphone: float, reach: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Along one axis: distances of the images from the microphone, and their numbers of reflections."""
+    """Along one axis: distances of the images from the microphone, and how often each reflects."""
     n = np.arange(-reach, reach + 1)
     distance = np.concatenate([2 * n * size + source, 2 * n * size - source]) - microphone
     order = np.concatenate([np.abs(2 * n), np.abs(2 * n - 1)])
@@ -123,9 +123,3 @@ def reverberate(speech: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.nd
     wet = np.fft.irfft(dry * np.fft.rfft(room, size), size)[: len(speech)]
     early = np.fft.irfft(dry * np.fft.rfft(room[:_EARLY], size), size)[: len(speech)]
     return wet.astype(np.float32), early.astype(np.float32)
-
-
-def fast_length(length: int) -> int:
-    """The next length of the form 2^a, 3 2^a, 5 2^a or 9 2^a, for which an FFT is fast."""
-    power = 1 << max(length - 1, 1).bit_length()
-    return min(n for n in (power, power * 3 // 4, power * 5 // 8, power * 9 // 16) if n >= length)

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from recurra.speech.data.corpora import Clip, Corpus
-from recurra.speech.data.decode import SAMPLE_RATE
+from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.manifest import Split
 from recurra.speech.data.speech_level import frame_power
 from recurra.speech.data.splits import noises, voices
@@ -125,7 +125,7 @@ class NoiseSource:
 
 
 def sounding_share(audio: np.ndarray) -> float:
-    """The share of 32 ms frames of (T,) that are at most 30 dB below the loudest one; 0 for silence.
+    """The share of 32 ms frames of (T,) that are at most 30 dB below the loudest one.
 
     Below -70 dB of full scale everything counts as silence.
     """

@@ -33,7 +33,7 @@ def active_power(audio: np.ndarray) -> float:
 
 
 def active_level_db(audio: np.ndarray) -> float:
-    """Active level in dB relative to full scale (a square wave of amplitude 1); -120 for silence."""
+    """Active level in dB of full scale (a square wave of amplitude 1); -120 for silence."""
     return power_db(active_power(audio))
 
 

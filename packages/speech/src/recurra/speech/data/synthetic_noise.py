@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recurra.speech.data.decode import SAMPLE_RATE
-from recurra.speech.data.rooms import fast_length
+from recurra.speech.data.filtering import SAMPLE_RATE, fast_length
 from recurra.speech.data.sources import SpeechSource
 
 MAINS_HERTZ = (50.0, 60.0)

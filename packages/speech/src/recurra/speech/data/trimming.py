@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recurra.speech.data.decode import SAMPLE_RATE
+from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.speech_level import active_power, gain_to
 
 SPEECH_LEVEL_DB = -26.0

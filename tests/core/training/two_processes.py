@@ -1,0 +1,40 @@
+"""Started by torchrun in test_two_processes.py: trains in two processes, whole and in two sittings.
+
+torchrun --nproc-per-node 2 two_processes.py FOLDER
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tests.core.training.conftest import SMALL, Regression
+
+from recurra.core.training import FitConfig, fit
+
+CHANGES = {"accumulate": 2, "ema_decay": 0.9, "batch_size": 2}
+
+
+def main() -> None:
+    """Three runs: without dropout, whole with dropout, and that one with a stop in rank 1."""
+    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    config = FitConfig(**{**SMALL, **CHANGES})
+    fit(Regression(dropout=0.0, norm=False), config, folder / "shared", progress=False)
+    fit(Regression(norm=False), config, folder / "whole", progress=False)
+    task = Regression(norm=False)
+    inner, calls = task.training_step, []
+
+    def training_step(model, batch):
+        calls.append(1)
+        if rank == 1 and len(calls) == 2 * 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inner(model, batch)
+
+    task.training_step = training_step
+    part = fit(task, config, folder / "parts", progress=False)
+    assert (part.step, part.finished) == (5, False)
+    fit(Regression(norm=False), config, folder / "parts", progress=False)
+
+
+if __name__ == "__main__":
+    main()
