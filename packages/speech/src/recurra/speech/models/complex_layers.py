@@ -209,12 +209,11 @@ def running_mean(x: Tensor, before: Tensor, frames: int) -> Tensor:
     keep = 1 - 1 / frames
     pieces = []
     for piece in x.split(256, dim=1):  # one triangular product a piece, flat in memory
-        lag = torch.arange(piece.shape[1], device=x.device)
+        lag = torch.arange(piece.shape[1], device=x.device, dtype=x.dtype)
         distance = lag[:, None] - lag
         weights = torch.where(distance >= 0, keep ** distance.clamp(min=0), 0.0) / frames
-        flat = piece.flatten(2)
         decay = keep ** (lag + 1)
-        mean = weights.to(x.dtype) @ flat + decay.to(x.dtype)[:, None] * before.flatten(1)[:, None]
+        mean = weights @ piece.flatten(2) + decay[:, None] * before.flatten(1)[:, None]
         pieces.append(mean.reshape(piece.shape))
         before = pieces[-1][:, -1]
     return torch.cat(pieces, dim=1)
