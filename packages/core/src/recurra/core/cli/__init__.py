@@ -1,0 +1,29 @@
+"""What every command shares: one-line errors, exit codes, batches, progress, configs, tables.
+
+Importing this room costs what typer costs; rich, pydantic and yaml are imported by the functions
+that need them.
+"""
+
+from recurra.core.cli.app import JsonOption, create_app
+from recurra.core.cli.batch import Batch, Done, Outcome
+from recurra.core.cli.errors import ExitCode, one_line, run
+from recurra.core.cli.json_output import print_json
+from recurra.core.cli.overrides import load_config
+from recurra.core.cli.progress import Progress, progress
+from recurra.core.cli.table import print_table
+
+__all__ = [
+    "Batch",
+    "Done",
+    "ExitCode",
+    "JsonOption",
+    "Outcome",
+    "Progress",
+    "create_app",
+    "load_config",
+    "one_line",
+    "print_json",
+    "print_table",
+    "progress",
+    "run",
+]
