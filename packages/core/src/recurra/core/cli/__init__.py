@@ -7,6 +7,7 @@ that need them.
 from recurra.core.cli.app import JsonOption, create_app
 from recurra.core.cli.batch import Batch, Done, Outcome
 from recurra.core.cli.errors import ExitCode, one_line, run
+from recurra.core.cli.inputs import FileInput, expand_inputs
 from recurra.core.cli.json_output import print_json
 from recurra.core.cli.overrides import load_config
 from recurra.core.cli.progress import Progress, progress
@@ -16,10 +17,12 @@ __all__ = [
     "Batch",
     "Done",
     "ExitCode",
+    "FileInput",
     "JsonOption",
     "Outcome",
     "Progress",
     "create_app",
+    "expand_inputs",
     "load_config",
     "one_line",
     "print_json",

@@ -1,0 +1,168 @@
+"""Clean audio files: from a file to a file of the same kind."""
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from recurra.core.cli import Done, FileInput
+from recurra.core.errors import RecurraError
+from recurra.speech.audio.format import AudioFormat
+from recurra.speech.audio.read import AudioSource, open_audio
+from recurra.speech.audio.sink import AudioSink
+from recurra.speech.audio.write import create_audio
+from recurra.speech.enhance import EnhanceOptions, Enhancer
+
+_BLOCK_SECONDS = 1.0
+MARK = ".enhanced"
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What happens around the model.
+
+    Attributes:
+        downmix: mix all channels into one first.
+        overwrite: replace files that are there; the input never is.
+        residual: where to write what was taken out; None does not.
+    """
+
+    downmix: bool = False
+    overwrite: bool = False
+    residual: Path | None = None
+
+
+def choose_outputs(
+    inputs: Iterable[FileInput], output: str | None
+) -> list[tuple[FileInput, Path | None]]:
+    """Pair each input with where its result goes; None is standard output.
+
+    Without `output`: beside the input as `<stem>.enhanced.<ext>`, and a pipe to a pipe. An output
+    folder (one that exists, or a name that ends in a slash, or any name for several inputs) gets
+    the input's own name, and keeps the relative paths of input folders.
+
+    Raises:
+        RecurraError: two inputs would be written to one file, or several to standard output.
+    """
+    inputs = list(inputs)
+    pairs: list[tuple[FileInput, Path | None]] = []
+    for entry in inputs:
+        pairs.append((entry, _output_of(entry, output, alone=len(inputs) == 1)))
+    taken: dict[Path | None, FileInput] = {}
+    for entry, path in pairs:
+        if path in taken:
+            where = "standard output" if path is None else str(path)
+            raise RecurraError(f"{taken[path]} and {entry} would both be written to {where}")
+        taken[path] = entry
+    return pairs
+
+
+def _output_of(entry: FileInput, output: str | None, *, alone: bool) -> Path | None:
+    if output == "-" or (output is None and entry.path is None):
+        return None
+    if output is None:
+        assert entry.path is not None
+        return entry.path.with_name(entry.path.stem + MARK + entry.path.suffix)
+    folder = Path(output)
+    if alone and not folder.is_dir() and not output.endswith(("/", "\\")):
+        return folder
+    if entry.path is None:
+        raise RecurraError(f"{output} is a folder; name the file that standard input becomes")
+    return folder / entry.relative
+
+
+def enhance_file(
+    enhancer: Enhancer,
+    entry: FileInput,
+    output: Path | None,
+    options: EnhanceOptions,
+    file_options: FileOptions,
+    advance: Callable[[float], None],
+) -> Done:
+    """Clean one file; nothing is written, or it is whole.
+
+    Args:
+        enhancer: the model.
+        entry: the input.
+        output: the file to make, in the input's format where its name allows that; None writes the
+            input's format to standard output.
+        options: for the model.
+        file_options: around the model.
+        advance: called with seconds of audio that are done.
+
+    Returns:
+        the output, the residual, and the seconds of audio.
+
+    Raises:
+        RecurraError: the input cannot be read or the output cannot be written.
+    """
+    with open_audio(sys.stdin.buffer if entry.path is None else entry.path) as source:
+        channels = 1 if file_options.downmix else source.channels
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        target = sys.stdout.buffer if output is None else output
+        with _create(target, source, channels, entry, file_options.overwrite) as sink:
+            residual = file_options.residual
+            if residual is None:
+                samples = _run(enhancer, source, channels, options, [sink], advance)
+            else:
+                with _create(residual, source, channels, entry, file_options.overwrite) as taken:
+                    samples = _run(enhancer, source, channels, options, [sink, taken], advance)
+    return Done(
+        output=output,
+        also=() if residual is None else (residual,),
+        details={"seconds_of_audio": round(samples / source.sample_rate, 3)},
+    )
+
+
+def _create(
+    target: Path | BinaryIO,
+    source: AudioSource,
+    channels: int,
+    entry: FileInput,
+    overwrite: bool,
+) -> AudioSink:
+    like: AudioFormat = source.format
+    return create_audio(
+        target,
+        like,
+        source.sample_rate,
+        channels,
+        tags=source.tags,
+        overwrite=overwrite,
+        original=entry.path,
+        start=source.start,
+    )
+
+
+def _run(
+    enhancer: Enhancer,
+    source: AudioSource,
+    channels: int,
+    options: EnhanceOptions,
+    sinks: list[AudioSink],
+    advance: Callable[[float], None],
+) -> int:
+    """Write what is cleaned to the first sink, and what was taken out to a second; count samples."""
+    waiting: list[np.ndarray] = []
+
+    def read():
+        for block in source.blocks(max(1, round(_BLOCK_SECONDS * source.sample_rate))):
+            block = block.mean(axis=0, keepdims=True) if channels < source.channels else block
+            if len(sinks) > 1:
+                waiting.append(block)
+            yield block
+
+    samples = 0
+    for piece in enhancer.stream_file(read(), source.sample_rate, channels, options):
+        sinks[0].write(piece)
+        if len(sinks) > 1:
+            line = np.concatenate(waiting, axis=1)
+            sinks[1].write(line[:, : piece.shape[1]] - piece)
+            waiting[:] = [line[:, piece.shape[1] :]]
+        samples += piece.shape[1]
+        advance(piece.shape[1] / source.sample_rate)
+    return samples
