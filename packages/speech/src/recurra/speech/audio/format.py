@@ -28,6 +28,7 @@ class AudioFormat:
         bitrate: bits a second of a lossy stream, or None where it is unknown or means nothing.
         has_video: the file holds a moving picture.
         channel_mask: the speaker positions of a WAVE_FORMAT_EXTENSIBLE header.
+        layout: FFmpeg's name of the speaker layout ("stereo", "5.1").
     """
 
     container: str
@@ -37,6 +38,7 @@ class AudioFormat:
     bitrate: int | None = None
     has_video: bool = False
     channel_mask: int | None = None
+    layout: str | None = None
 
 
 # libsndfile's containers by file name; the first is the one written when the source is another.

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from recurra.speech.audio.format import LOSSY_SUBTYPES, AudioError, AudioFormat
-from recurra.speech.audio.riff import WithHeader, filled_header, scan_wav
+from recurra.speech.audio.riff import WithHeader, aiff_frames, filled_header, scan_wav
 from recurra.speech.audio.source import Audio, AudioSource
 
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's SF_COUNT_MAX says "no idea"
@@ -40,15 +40,18 @@ class SoundFileSource(AudioSource):
         name: str,
         audio_format: AudioFormat,
         stream: BinaryIO | WithHeader | None = None,
+        frames: int | None = None,
     ) -> None:
-        frames = file.frames
+        frames = file.frames if frames is None else min(frames, file.frames)
         tags = {key: value for key, value in file.copy_metadata().items() if value}
         super().__init__(name, file.samplerate, file.channels, frames, audio_format, tags)
+        self.frames: int = frames
         self._file, self._stream = file, stream
 
     def _decode(self, size: int) -> Iterator[Audio]:
         done = 0
         while True:
+            size = min(size, self.frames - done)
             buffer = np.full((size, self.channels), np.nan, np.float32)
             try:
                 got = len(self._file.read(out=buffer))
@@ -59,9 +62,9 @@ class SoundFileSource(AudioSource):
             if got:
                 done += got
                 yield np.ascontiguousarray(buffer[:got].T)
-            if got < size:
+            if got < size or done == self.frames:
                 break
-        if self.frames is not None and done < self.frames and not self.notes:
+        if done < self.frames and not self.notes:
             self._damaged(done, "the file ends early")
 
     def _damaged(self, frames: int, reason: str) -> None:
@@ -139,9 +142,8 @@ def _open_seekable(stream: BinaryIO, name: str, path: Path | None) -> AudioSourc
         if header is not None and header.unfilled:
             raw = open(path, "rb") if path else stream  # noqa: SIM115 (the source closes it)
             own = WithHeader(raw, filled_header(raw, header))
-        stream.seek(0)
         try:
-            source = _open_with_libsndfile(own, name, size, path)
+            source = _open_with_libsndfile(own, name, size, path, aiff_frames(stream))
         except (soundfile.LibsndfileError, OSError) as error:
             reason = getattr(error, "error_string", str(error))
         else:
@@ -153,12 +155,14 @@ def _open_seekable(stream: BinaryIO, name: str, path: Path | None) -> AudioSourc
     stream.seek(0)
     from recurra.speech.audio.av_read import open_with_av
 
-    return open_with_av(path or stream, name, size, reason)
+    return open_with_av(path or stream, name, reason)
 
 
 def _open_with_libsndfile(
-    own: BinaryIO | WithHeader | None, name: str, size: int, path: Path | None
+    own: BinaryIO | WithHeader | None, name: str, size: int, path: Path | None, frames: int | None
 ) -> SoundFileSource:
+    if own is not None:
+        own.seek(0)
     file = ForwardFile(own if own is not None else str(path))
     if file.frames >= _UNKNOWN_FRAMES or (file.format == "OGG" and file.frames == 0):
         file.close()
@@ -169,7 +173,7 @@ def _open_with_libsndfile(
     if file.subtype in LOSSY_SUBTYPES:
         bitrate = round(size * 8 * file.samplerate / file.frames)
     audio_format = AudioFormat(file.format, file.subtype, file.endian, bitrate=bitrate)
-    return SoundFileSource(file, name, audio_format, own)
+    return SoundFileSource(file, name, audio_format, own, frames)
 
 
 def _length_only_by_decoding(stream: BinaryIO) -> bool:

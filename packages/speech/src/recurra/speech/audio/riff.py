@@ -180,3 +180,22 @@ def set_channel_mask(path: str, mask: int) -> None:
         if header is not None and header.channel_mask is not None:
             stream.seek(header.fmt_at + 8 + 20)
             stream.write(struct.pack(">I" if header.big_endian else "<I", mask))
+
+
+def aiff_frames(stream: BinaryIO) -> int | None:
+    """The number of frames in the COMM chunk of an AIFF, None if this is no AIFF.
+
+    libsndfile counts the pad byte of an odd 8-bit sound as a sample; the header does not.
+    """
+    stream.seek(0)
+    head = stream.read(12)
+    if head[:4] != b"FORM" or head[8:] not in (b"AIFF", b"AIFC"):
+        return None
+    at = 12
+    while len(chunk := stream.read(14)) == 14:
+        name, size, _, frames = struct.unpack(">4sIHI", chunk)
+        if name == b"COMM":
+            return int(frames)
+        at += 8 + size + size % 2
+        stream.seek(at)
+    return None
