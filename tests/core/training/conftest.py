@@ -32,7 +32,8 @@ class Net(nn.Module):
     def save_pretrained(self, folder: Path) -> None:
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps({"model": "net"}))
-        torch.save(self.state_dict(), folder / "weights.pt")
+        with open(folder / "weights.pt", "wb") as file:
+            torch.save(self.state_dict(), file)
 
 
 class Data(Dataset):

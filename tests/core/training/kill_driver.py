@@ -2,8 +2,8 @@
 
     python kill_driver.py FOLDER SEED WORKERS
 
-Each sitting is a fork, so that the imports are paid for once. Prints one JSON document: the number of
-kills, and how many of them left a checkpoint half written.
+Each sitting is a fork, so that the imports are paid for once. Prints one JSON document: the number
+of kills, and how many of them left a checkpoint half written.
 """
 
 import json
@@ -15,6 +15,11 @@ import time
 from pathlib import Path
 
 import torch
+
+# Imported here, as fit and torch's optimizers would, so that the forks need not.
+import torch._dynamo
+import torch.utils.tensorboard
+from accelerate import Accelerator
 from tests.core.training.conftest import SMALL, Regression
 
 from recurra.core.training import FitConfig, fit
@@ -37,7 +42,7 @@ def slow_disk() -> None:
         size = stream.tell()
         stream.truncate(size // 2)
         stream.flush()
-        time.sleep(0.02)
+        time.sleep(0.05)
         stream.seek(0)
         save(state, stream)
 
@@ -67,10 +72,11 @@ def main() -> None:
     """Kill until done."""
     folder, seed, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     chance = random.Random(seed)
-    kills = halves = 0
-    for _ in range(100):
+    halves = 0
+    Accelerator(cpu=True)
+    for kills in range(100):
         child = sitting(folder, workers)
-        deadline = time.monotonic() + chance.uniform(0.05, 1.5)
+        deadline = time.monotonic() + chance.uniform(0.05, 0.8)
         while time.monotonic() < deadline:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
@@ -81,7 +87,6 @@ def main() -> None:
             time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        kills += 1
         halves += any((folder / "checkpoints").glob(".*.partial"))
     sys.exit("the training never came to its end: resuming makes no headway")
 

@@ -15,13 +15,13 @@ from recurra.core.training import FitConfig, fit
 from recurra.core.training.run_folder import latest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 @pytest.mark.slow
 def test_two_processes_equal_one_with_the_same_global_batch_and_resume_to_the_bit(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        + [two_processes.__file__, str(tmp_path)],
+        [*TORCHRUN, two_processes.__file__, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,

@@ -5,6 +5,7 @@ under accumulation, and clipping. Its own data loader and scheduler wrappers are
 would deal out batches that `DataOrder` has already dealt, the second steps once per process.
 """
 
+import os
 import random
 from collections.abc import Iterable
 from typing import Any
@@ -39,6 +40,8 @@ def build_accelerator(config: FitConfig) -> Any:
     # may want one. The process group, which is the costly part, is left standing.
     accelerate.state.AcceleratorState._reset_state()
     accelerator = accelerate.Accelerator(
+        # Without a GPU, Accelerate takes torchrun's processes for strangers unless it is told this.
+        cpu=not torch.accelerator.is_available(),
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         gradient_accumulation_steps=config.accumulate,
         # The other processes wait while the first one validates; the usual half hour can be short.
@@ -47,6 +50,12 @@ def build_accelerator(config: FitConfig) -> Any:
     kind = str(accelerator.distributed_type.value)
     if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
         raise RecurraError(f"training on {kind} is not supported: start it with torchrun (DDP)")
+    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != asked:
+        raise RecurraError(
+            f"{asked} processes were started but {accelerator.num_processes} found each other:"
+            " call fit before anything else that uses Accelerate"
+        )
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     return accelerator
