@@ -58,7 +58,10 @@ def test_lossless_formats_give_back_what_they_were_given(case, frames, channels,
         write(first, audio, like)
         with open_audio(first) as source:
             assert (source.sample_rate, source.channels, source.frames) == (16000, channels, frames)
-            assert (source.format.container, source.format.subtype) == (like.container, like.subtype)
+            assert (source.format.container, source.format.subtype) == (
+                like.container,
+                like.subtype,
+            )
             once = np.concatenate(list(source.blocks(block)), axis=1)
             write(second, once, source.format)
         twice, _ = read_audio(second)

@@ -10,7 +10,7 @@ import numpy as np
 
 from recurra.core.cli import Done, FileInput
 from recurra.core.errors import RecurraError
-from recurra.speech.audio.format import AudioFormat
+from recurra.speech.audio.format import CONTAINERS, MUXERS, AudioFormat
 from recurra.speech.audio.read import AudioSource, open_audio
 from recurra.speech.audio.sink import AudioSink
 from recurra.speech.audio.write import create_audio
@@ -33,6 +33,12 @@ class FileOptions:
     downmix: bool = False
     overwrite: bool = False
     residual: Path | None = None
+
+
+def is_input(path: Path) -> bool:
+    """Tell whether a file in a folder is to be cleaned: audio or video by its name, no result."""
+    named = path.suffix.lower() in CONTAINERS.keys() | MUXERS.keys()
+    return named and not path.stem.endswith(MARK)
 
 
 def choose_outputs(

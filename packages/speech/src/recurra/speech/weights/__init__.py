@@ -1,0 +1,1 @@
+"""The shipped models: one folder each, with its weights, config and model card."""
