@@ -205,4 +205,3 @@ class Optimization:
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         for trace in {"_is_accelerate_prepared", "forward"} - self._attributes_before:
             vars(self.plain).pop(trace, None)
-        self.accelerator.free_memory()
