@@ -1,5 +1,6 @@
 """The laws of the training loop."""
 
+import multiprocessing
 import os
 import signal
 
@@ -29,13 +30,14 @@ def lasting(folder) -> list[tuple]:
 
 
 def stop_after(task, step: int, per_step: int = 1):
-    """Make `task` send SIGTERM to this process in the middle of update `step`."""
+    """Make `task` send SIGTERM in the middle of update `step`, as a kill of the group would."""
     inner, calls = task.training_step, []
 
     def training_step(model, batch):
         calls.append(1)
         if len(calls) == step * per_step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            for process in [*multiprocessing.active_children(), multiprocessing.current_process()]:
+                os.kill(process.pid, signal.SIGTERM)
         return inner(model, batch)
 
     task.training_step = training_step
@@ -112,8 +114,11 @@ def test_bf16_trains_and_hands_the_model_back_in_f32(tmp_path, config, regressio
     seen.clear()
     task.model(torch.ones(2, 6))
     assert seen == [torch.float32]
-    # The precision of one run does not stick to the process.
-    fit(regression(), config(max_steps=1), tmp_path / "b", progress=False)
+    # The precision of one run sticks neither to the model nor to the process.
+    fit(task, config(max_steps=1), tmp_path / "b", progress=False)
+    assert set(seen) == {torch.float32}
+    fit(task, config(max_steps=1, precision="bf16"), tmp_path / "c", progress=False)
+    assert torch.bfloat16 in seen
 
 
 def test_best_is_the_model_of_the_best_validation_and_last_of_the_end(tmp_path, config, regression):

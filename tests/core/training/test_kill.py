@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "workers"), [(1, 0), (2, 0), (3, 1)])
+@pytest.mark.parametrize(("seed", "workers"), [(1, 0), (3, 1)])
 def test_kill_minus_nine_at_random_moments_changes_nothing(tmp_path, seed, workers):
     command = [sys.executable, kill_driver.__file__, str(tmp_path / "killed"), str(seed)]
     done = subprocess.run(

@@ -244,17 +244,8 @@ class _Sitting:
             self.window[name] = self.window.get(name, 0.0) + float(value)
         self.window_steps += 1
 
-    def _gather_window(self) -> None:
-        """Replace each process's sums by their mean over the processes."""
-        if self.accelerator.num_processes > 1 and self.window:
-            names = sorted(self.window)
-            sums = torch.tensor([self.window[n] for n in names], device=self.accelerator.device)
-            means = self.accelerator.reduce(sums, reduction="mean").tolist()
-            self.window = dict(zip(names, means, strict=True))
-
     def _write_window(self) -> None:
         """Log the means since the row before, and begin anew."""
-        self._gather_window()
         if self.log is not None:
             step, count = self.optimization.step, self.window_steps
             means = {name: total / count for name, total in self.window.items()}
@@ -266,7 +257,6 @@ class _Sitting:
 
     def _save(self) -> None:
         """Write a checkpoint and the model of it."""
-        self._gather_window()
         if self.run is None or self.log is None:
             return
         self.log.flush()

@@ -81,6 +81,7 @@ class Optimization:
     def __init__(self, task: Task, config: FitConfig, accelerator: Any) -> None:
         self.task, self.config, self.accelerator = task, config, accelerator
         self.step = 0
+        self._attributes_before = frozenset(vars(task.model))
         self.plain = task.model.to(accelerator.device)
         self.average: WeightAverage | None = None
         if config.ema_decay is not None and accelerator.is_main_process:
@@ -111,8 +112,8 @@ class Optimization:
         """One update from `config.accumulate` batches taken off `batches`.
 
         Returns:
-            The task's values, each a float64 scalar averaged over the batches of this process, and
-            the "grad_norm" before clipping.
+            The task's values, each a float32 scalar averaged over all batches of the update in all
+            processes, and the "grad_norm" before clipping.
 
         Raises:
             DivergedError: the loss or the gradient is not finite.
@@ -128,6 +129,7 @@ class Optimization:
                     totals[name] = totals.get(name, torch.zeros_like(value)) + value
                 if self.accelerator.sync_gradients:
                     norm = self._clip()
+                    totals = self._mean_over_processes(totals)
                     self._check_finite(totals["loss"], norm)
                 # Accelerate lets these two pass only with the last batch of the update.
                 self.optimizer.step()
@@ -147,13 +149,20 @@ class Optimization:
         if "loss" not in losses:
             raise RecurraError(f'training_step gave {sorted(losses)}; it must give "loss"')
         self.accelerator.backward(losses["loss"])
-        return {name: value.detach().double() for name, value in losses.items()}
+        return {name: value.detach().float() for name, value in losses.items()}
 
     def _clip(self) -> Tensor:
-        """Clip the gradient and return its norm before that, in float64."""
+        """Clip the gradient and return its norm before that."""
         limit = self.config.clip_norm if self.config.clip_norm is not None else float("inf")
         norm: Tensor = self.accelerator.clip_grad_norm_(self.parameters, limit)
-        return norm.detach().double()
+        return norm.detach().float()
+
+    def _mean_over_processes(self, totals: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The mean of each value over the processes, so that all of them judge the same loss."""
+        if self.accelerator.num_processes == 1:
+            return totals
+        means = self.accelerator.reduce(torch.stack(list(totals.values())), reduction="mean")
+        return dict(zip(totals, means, strict=True))
 
     def _check_finite(self, loss: Tensor, norm: Tensor) -> None:
         """Raise DivergedError before the optimizer can carry a NaN into the weights."""
@@ -194,5 +203,5 @@ class Optimization:
     def release(self) -> None:
         """Give the task its model back as it was handed in, without Accelerate's wrappers."""
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        vars(self.plain).pop("_is_accelerate_prepared", None)
-        self.accelerator.free_memory()
+        for trace in {"_is_accelerate_prepared", "forward"} - self._attributes_before:
+            vars(self.plain).pop(trace, None)
