@@ -55,6 +55,10 @@ class AvSink(AudioSink):
                 self._copied.copy_metadata(self._stream)
             self._resampler = _to_encoder(self._stream, sample_rate)
             self._container.start_encoding()
+            # FFmpeg's WMA decoder drops its first frame: silence goes there.
+            self._sacrifice = self._stream.codec_context.frame_size if _is_wma(audio_format) else 0
+            if self._sacrifice:
+                self._encode(np.zeros((channels, self._sacrifice), np.float32))
         except (av.error.FFmpegError, ValueError, OSError) as error:
             self.abort()
             raise write_error(placement.name, error, placement.temporary.parent) from error
@@ -91,6 +95,8 @@ class AvSink(AudioSink):
 
     def _finish(self) -> None:
         try:
+            if self._sacrifice:
+                self._encode(np.zeros((self.channels, self._sacrifice), np.float32))
             self._mux([*self._resampler.resample(None), None])
             if self._copied is not None:
                 self._copied.mux_until(None)
@@ -111,6 +117,10 @@ class AvSink(AudioSink):
                 container.close()
             except (av.error.FFmpegError, OSError):
                 return  # the file is thrown away: that its end could not be written does not matter
+
+
+def _is_wma(audio_format: AudioFormat) -> bool:
+    return audio_format.codec in {"wmav1", "wmav2"}
 
 
 def check_codec(audio_format: AudioFormat, sample_rate: int, channels: int, name: str) -> None:

@@ -150,7 +150,9 @@ def _open_seekable(stream: BinaryIO, name: str, path: Path | None) -> AudioSourc
             if header is not None:
                 source.format = replace(source.format, channel_mask=header.channel_mask)
                 if header.truncated:
-                    source.note(f"truncated: only the {source.seconds:.2f} s that are there are read")
+                    source.note(
+                        f"truncated: only the {source.seconds:.2f} s that are there are read"
+                    )
             return source
     stream.seek(0)
     from recurra.speech.audio.av_read import open_with_av

@@ -193,7 +193,7 @@ class AudioSink:
 
 
 def is_device(path: Path) -> bool:
-    """Whether there is something at `path` that is neither a file nor a folder (/dev/null, FIFO)."""
+    """Whether `path` is there and neither a file nor a folder: /dev/null, a named pipe."""
     try:
         mode = path.stat().st_mode
     except OSError:

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from recurra.speech.audio.format import AudioError, AudioFormat, output_format
 from recurra.speech.audio.read import ForwardFile
-from recurra.speech.audio.riff import set_channel_mask
+from recurra.speech.audio.riff import set_aiff_frames, set_channel_mask
 from recurra.speech.audio.sink import Audio, AudioSink, Placement, check_target, write_error
 
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32, "ALAC_24": 24, "ALAC_32": 32}
 _FLOATING = {"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"}
+_ONE_BYTE = {"PCM_S8", "PCM_U8", "ULAW", "ALAW"}
 _LARGEST_WAV = (1 << 32) - (1 << 16)  # room for the header and the tags
+# Seen with libsndfile 1.2.2 on loud noise: the samples read back are other samples.
+_DAMAGED_BY_LIBSNDFILE = {"ALAC_20", "ALAC_24", "ALAC_32"}
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _MOST_CHANNELS = {"FLAC": 8, "MP3": 2, "OGG": 255}
@@ -69,6 +72,8 @@ class SoundFileSink(AudioSink):
             self._file.close()
             if self.format.container == "WAVEX" and self.format.channel_mask is not None:
                 set_channel_mask(str(self.placement.temporary), self.format.channel_mask)
+            if self.format.container == "AIFF" and self.format.subtype in _ONE_BYTE:
+                set_aiff_frames(str(self.placement.temporary), self.frames)
         except (soundfile.LibsndfileError, OSError) as error:
             folder = self.placement.temporary.parent
             raise write_error(self.placement.name, error, folder) from error
@@ -156,6 +161,10 @@ def check_format(audio_format: AudioFormat, sample_rate: int, channels: int, nam
         check_codec(audio_format, sample_rate, channels, name)
         return
     container, subtype = audio_format.container, audio_format.subtype
+    if subtype in _DAMAGED_BY_LIBSNDFILE:
+        raise AudioError(
+            f"{name}: libsndfile damages {subtype} when it writes it; write .flac or .wav"
+        )
     most = _MOST_CHANNELS.get(container, 1024)
     if channels > most:
         raise AudioError(
@@ -165,7 +174,9 @@ def check_format(audio_format: AudioFormat, sample_rate: int, channels: int, nam
     if rates is not None and sample_rate not in rates:
         listed = ", ".join(map(str, rates))
         kind = "Opus" if subtype == "OPUS" else "MP3"
-        raise AudioError(f"{name}: {kind} has no {sample_rate} Hz, only {listed}; write .wav or .flac")
+        raise AudioError(
+            f"{name}: {kind} has no {sample_rate} Hz, only {listed}; write .wav or .flac"
+        )
     try:
         # libsndfile knows the other limits: a file of no samples in memory asks it.
         _create(io.BytesIO(), audio_format, sample_rate, channels).close()
@@ -211,7 +222,7 @@ def _create(
 
 
 def _compression(audio_format: AudioFormat, sample_rate: int, channels: int) -> dict[str, object]:
-    """libsndfile's compression level (0 best .. 1 smallest) for the bit rate of the source."""
+    """The compression level of libsndfile, 0 best to 1 smallest, for the source's bit rate."""
     bitrate, subtype = audio_format.bitrate, audio_format.subtype
     if bitrate is None:
         return {}
