@@ -106,14 +106,14 @@ def test_lossless_m4a_is_lossless(tmp_path):
     np.testing.assert_array_equal(read_audio(tmp_path / "a.m4a")[0], audio)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi", ".ts", ".webm"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi", ".ts"])
 @pytest.mark.parametrize("start", [0.0, 0.4])
 def test_a_video_keeps_its_picture_and_its_sound_stays_in_time(tmp_path, suffix, start):
     if suffix == ".avi" and start:
         return  # AVI has no field for it
     audio = smooth_noise(2, 60001)
     codec = "libmp3lame" if suffix == ".avi" else "aac"
-    original = tmp_path / f"a{'.mkv' if suffix == '.webm' else suffix}"
+    original = tmp_path / f"a{suffix}"
     make_video(original, audio, 48000, start, codec)
     target = tmp_path / f"b{original.suffix}"
     written = copy(original, target, 0.5)

@@ -174,7 +174,11 @@ def _open(
     if audio_format.container in _MP4_FAMILY:
         # The edit list counts in this unit; milliseconds would cut samples off the end.
         options = {"movie_timescale": str(sample_rate)}
-    return av.open(target, "w", format=audio_format.container, container_options=options)
+    muxer = audio_format.container
+    if muxer == "ipod":
+        # PyAV lets no cover into the muxer of m4a; the one of mp4 writes the same boxes.
+        muxer, options["brand"] = "mp4", "M4A "
+    return av.open(target, "w", format=muxer, container_options=options)
 
 
 def _add_stream(

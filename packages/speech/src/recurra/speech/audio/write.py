@@ -10,6 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from recurra.speech.audio.format import AudioError, AudioFormat, output_format
+from recurra.speech.audio.id3 import make_tag, put_first, read_tag
 from recurra.speech.audio.read import ForwardFile
 from recurra.speech.audio.riff import set_aiff_frames, set_channel_mask
 from recurra.speech.audio.sink import Audio, AudioSink, Placement, check_target, write_error
@@ -37,6 +38,7 @@ class SoundFileSink(AudioSink):
         sample_rate: int,
         channels: int,
         tags: dict[str, str],
+        original: Path | None = None,
     ) -> None:
         super().__init__(placement, audio_format, sample_rate, channels)
         try:
@@ -44,6 +46,10 @@ class SoundFileSink(AudioSink):
         except (soundfile.LibsndfileError, OSError) as error:
             placement.discard()
             raise write_error(placement.name, error, placement.temporary.parent) from error
+        self._tag = b""
+        if audio_format.container == "MP3":
+            self._tag = (read_tag(original) if original else b"") or make_tag(tags)
+            tags = {}
         for key, value in tags.items():
             _set_tag(self._file, key, value)
 
@@ -70,6 +76,8 @@ class SoundFileSink(AudioSink):
     def _finish(self) -> None:
         try:
             self._file.close()
+            if self._tag:
+                put_first(self._tag, self.placement.temporary)
             if self.format.container == "WAVEX" and self.format.channel_mask is not None:
                 set_channel_mask(str(self.placement.temporary), self.format.channel_mask)
             if self.format.container == "AIFF" and self.format.subtype in _ONE_BYTE:
@@ -105,7 +113,8 @@ def create_audio(
         tags: title, artist, ...: kept where the format has them.
         overwrite: whether a file that is there may be replaced.
         original: the file that the audio came from. When `like` has a picture and the target can
-            hold one, its other streams (picture, subtitles, cover) are copied unchanged.
+            hold one, its other streams (picture, subtitles, cover) are copied unchanged; from MP3
+            to MP3 its tag is, cover included.
         start: seconds into the video at which the audio starts.
 
     Raises:
@@ -123,7 +132,7 @@ def create_audio(
         placement = Placement(target, overwrite, suffix_of(audio_format))
         return AvSink(placement, audio_format, sample_rate, channels, tags or {}, original, start)
     placement = Placement(target, overwrite)
-    return SoundFileSink(placement, audio_format, sample_rate, channels, tags or {})
+    return SoundFileSink(placement, audio_format, sample_rate, channels, tags or {}, original)
 
 
 def check_can_write(
