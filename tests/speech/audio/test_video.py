@@ -153,6 +153,13 @@ def test_a_video_can_be_written_as_audio_alone(tmp_path):
             assert not source.format.has_video
 
 
+def test_a_video_from_a_pipe_is_not_written_without_its_picture(tmp_path):
+    film = AudioFormat("mp4", "fltp", codec="aac", has_video=True)
+    with pytest.raises(AudioError, match="through a pipe"):
+        create_audio(tmp_path / "a.mp4", film, 48000, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_silent_film_has_no_audio(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as out:
         picture = out.add_stream("mpeg4", rate=25)

@@ -9,7 +9,7 @@ import av.error
 import av.logging
 import numpy as np
 
-from recurra.speech.audio.format import MUXERS, AudioError, AudioFormat
+from recurra.speech.audio.format import AudioError, AudioFormat
 from recurra.speech.audio.sink import Audio, AudioSink, Placement, write_error
 from recurra.speech.audio.video import CopiedStreams
 
@@ -160,11 +160,6 @@ def encoder_of(audio_format: AudioFormat, sample_rate: int) -> str:
     if codec == "vorbis" and sample_rate in _OPUS_RATES:
         return "libopus"
     return _ENCODERS.get(codec, codec)
-
-
-def suffix_of(audio_format: AudioFormat) -> str:
-    """A file name ending that belongs to the container, "" if it has none that is known."""
-    return next((s for s, (muxer, _) in MUXERS.items() if muxer == audio_format.container), "")
 
 
 def _open(

@@ -126,13 +126,17 @@ def create_audio(
     else:
         path = Path(target)
         audio_format = check_can_write(path, like, sample_rate, channels, overwrite, original)
-    if audio_format.codec is not None:
-        from recurra.speech.audio.av_write import AvSink, suffix_of
-
-        placement = Placement(target, overwrite, suffix_of(audio_format))
-        return AvSink(placement, audio_format, sample_rate, channels, tags or {}, original, start)
     placement = Placement(target, overwrite)
-    return SoundFileSink(placement, audio_format, sample_rate, channels, tags or {}, original)
+    held = (placement, audio_format, sample_rate, channels, tags or {}, original)
+    try:
+        if audio_format.codec is None:
+            return SoundFileSink(*held)
+        from recurra.speech.audio.av_write import AvSink
+
+        return AvSink(*held, start)
+    except BaseException:
+        placement.discard()
+        raise
 
 
 def check_can_write(
@@ -154,6 +158,11 @@ def check_can_write(
         raise AudioError(f"{path}: is the input itself, which is never overwritten")
     check_target(path, overwrite)
     audio_format = output_format(path, like)
+    if audio_format.has_video and original is None:
+        raise AudioError(
+            f"{path}: the picture of a video that comes through a pipe cannot be kept; "
+            f"give the video's file, or write .wav or .m4a"
+        )
     check_format(audio_format, sample_rate, channels, str(path))
     return audio_format
 
