@@ -49,7 +49,7 @@ def write(path: Path, audio: np.ndarray, like: AudioFormat, rate: int = 16000, *
 
 
 @given(st.sampled_from(LOSSLESS_CASES), FRAMES, st.integers(1, 3), st.integers(1, 2000))
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 def test_lossless_formats_give_back_what_they_were_given(case, frames, channels, block):
     suffix, like = case
     audio = noise(channels, frames)
@@ -74,7 +74,7 @@ def test_lossless_formats_give_back_what_they_were_given(case, frames, channels,
 
 
 @given(st.sampled_from(LOSSY_CASES), FRAMES, st.integers(1, 2), st.sampled_from([8000, 48000]))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_lossy_formats_keep_length_rate_and_channels(case, frames, channels, rate):
     suffix, like = case
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +99,7 @@ def test_lossy_formats_are_not_shifted_in_time(tmp_path, suffix, like):
 
 @pytest.mark.parametrize(("suffix", "like"), LOSSY_CASES)
 def test_the_bit_rate_of_a_lossy_file_is_about_kept(tmp_path, suffix, like):
-    rough = noise(1, 480000, 0.3)
+    rough = noise(1, 96000, 0.3)
     for asked in (32000, 96000):
         path = tmp_path / f"{asked}{suffix}"
         write(path, rough, AudioFormat(like.container, like.subtype, bitrate=asked), 48000)
@@ -156,7 +156,12 @@ def test_byte_order_is_kept(tmp_path, suffix):
 def test_tags_are_kept(tmp_path, suffix):
     kinds = {".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS"), ".mp3": ("MP3", "MPEG_LAYER_III")}
     container, subtype = kinds.get(suffix, (suffix[1:].upper(), "PCM_16"))
-    tags = {"title": "Evening news", "artist": "A. Speaker", "comment": "take 2", "no such": "x"}
+    tags = {
+        "title": "Évening — новости",
+        "artist": "A. Speaker",
+        "comment": "take 2",
+        "no such": "x",
+    }
     write(tmp_path / f"a{suffix}", noise(1, 999), AudioFormat(container, subtype), tags=tags)
     with open_audio(tmp_path / f"a{suffix}") as source:
         del tags["no such"]

@@ -96,7 +96,9 @@ class AvSource(AudioSource):
             if block.shape[1]:
                 yield block
         if left:
-            self.note(f"truncated: {left / self.sample_rate:.2f} of {self.seconds:.2f} s are missing")
+            self.note(
+                f"truncated: {left / self.sample_rate:.2f} of {self.seconds:.2f} s are missing"
+            )
         if self._damaged:
             self.note(f"{self._damaged} damaged packets of audio were left out")
 

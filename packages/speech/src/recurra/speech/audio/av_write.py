@@ -9,7 +9,7 @@ import av.error
 import av.logging
 import numpy as np
 
-from recurra.speech.audio.format import MUXERS, AudioError, AudioFormat
+from recurra.speech.audio.format import AudioError, AudioFormat
 from recurra.speech.audio.sink import Audio, AudioSink, Placement, write_error
 from recurra.speech.audio.video import CopiedStreams
 
@@ -55,6 +55,10 @@ class AvSink(AudioSink):
                 self._copied.copy_metadata(self._stream)
             self._resampler = _to_encoder(self._stream, sample_rate)
             self._container.start_encoding()
+            # FFmpeg's WMA decoder drops its first frame: silence goes there.
+            self._sacrifice = self._stream.codec_context.frame_size if _is_wma(audio_format) else 0
+            if self._sacrifice:
+                self._encode(np.zeros((channels, self._sacrifice), np.float32))
         except (av.error.FFmpegError, ValueError, OSError) as error:
             self.abort()
             raise write_error(placement.name, error, placement.temporary.parent) from error
@@ -91,6 +95,8 @@ class AvSink(AudioSink):
 
     def _finish(self) -> None:
         try:
+            if self._sacrifice:
+                self._encode(np.zeros((self.channels, self._sacrifice), np.float32))
             self._mux([*self._resampler.resample(None), None])
             if self._copied is not None:
                 self._copied.mux_until(None)
@@ -111,6 +117,10 @@ class AvSink(AudioSink):
                 container.close()
             except (av.error.FFmpegError, OSError):
                 return  # the file is thrown away: that its end could not be written does not matter
+
+
+def _is_wma(audio_format: AudioFormat) -> bool:
+    return audio_format.codec in {"wmav1", "wmav2"}
 
 
 def check_codec(audio_format: AudioFormat, sample_rate: int, channels: int, name: str) -> None:
@@ -152,11 +162,6 @@ def encoder_of(audio_format: AudioFormat, sample_rate: int) -> str:
     return _ENCODERS.get(codec, codec)
 
 
-def suffix_of(audio_format: AudioFormat) -> str:
-    """A file name ending that belongs to the container, "" if it has none that is known."""
-    return next((s for s, (muxer, _) in MUXERS.items() if muxer == audio_format.container), "")
-
-
 def _open(
     target: str | io.BytesIO, audio_format: AudioFormat, sample_rate: int
 ) -> av.container.OutputContainer:
@@ -164,7 +169,11 @@ def _open(
     if audio_format.container in _MP4_FAMILY:
         # The edit list counts in this unit; milliseconds would cut samples off the end.
         options = {"movie_timescale": str(sample_rate)}
-    return av.open(target, "w", format=audio_format.container, container_options=options)
+    muxer = audio_format.container
+    if muxer == "ipod":
+        # PyAV lets no cover into the muxer of m4a; the one of mp4 writes the same boxes.
+        muxer, options["brand"] = "mp4", "M4A "
+    return av.open(target, "w", format=muxer, container_options=options)
 
 
 def _add_stream(

@@ -22,7 +22,7 @@ class AudioFormat:
 
     Attributes:
         container: libsndfile's name ("WAV", "FLAC", ...), or FFmpeg's muxer ("ipod", "matroska").
-        subtype: libsndfile's sample type ("PCM_16", "FLOAT", ...); FFmpeg's sample format otherwise.
+        subtype: libsndfile's sample type ("PCM_16", "FLOAT", ...), or FFmpeg's sample format.
         endian: "FILE" (the container's own), "LITTLE" or "BIG".
         codec: FFmpeg's codec name for what goes through PyAV.
         bitrate: bits a second of a lossy stream, or None where it is unknown or means nothing.

@@ -1,4 +1,4 @@
-"""How loud audio is, in dB relative to full scale (a sine of amplitude 1 has an RMS of -3.01 dB)."""
+"""How loud audio is, in dB relative to full scale: a sine of amplitude 1 has -3.01 dB RMS."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def frame_levels_db(audio: NDArray[np.floating], sample_rate: int) -> NDArray[np
 def active_mask(
     audio: NDArray[np.floating], sample_rate: int, below_peak_db: float = 40.0
 ) -> NDArray[np.bool_]:
-    """Which 20 ms frames of (T,) or (C, T) are at most `below_peak_db` under the loudest: (frames,).
+    """Which 20 ms frames of (T,) or (C, T) are near the loudest, within `below_peak_db`: (frames,).
 
     Silent audio has no active frame.
     """

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from recurra.speech.audio.format import LOSSY_SUBTYPES, AudioError, AudioFormat
+from recurra.speech.audio.id3 import tag_length
 from recurra.speech.audio.riff import WithHeader, aiff_frames, filled_header, scan_wav
 from recurra.speech.audio.source import Audio, AudioSource
 
@@ -150,7 +151,9 @@ def _open_seekable(stream: BinaryIO, name: str, path: Path | None) -> AudioSourc
             if header is not None:
                 source.format = replace(source.format, channel_mask=header.channel_mask)
                 if header.truncated:
-                    source.note(f"truncated: only the {source.seconds:.2f} s that are there are read")
+                    source.note(
+                        f"truncated: only the {source.seconds:.2f} s that are there are read"
+                    )
             return source
     stream.seek(0)
     from recurra.speech.audio.av_read import open_with_av
@@ -178,11 +181,7 @@ def _open_with_libsndfile(
 
 def _length_only_by_decoding(stream: BinaryIO) -> bool:
     """An MP3 whose first frame has no Xing, Info or VBRI header: libsndfile guesses its length."""
-    head = stream.read(10)
-    at = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        at = 10 + sum((byte & 0x7F) << (7 * (3 - i)) for i, byte in enumerate(head[6:10]))
-    stream.seek(at)
+    stream.seek(tag_length(stream))
     frame = stream.read(256)
     layer_three = len(frame) > 4 and frame[0] == 0xFF and frame[1] & 0xE6 == 0xE2
     return layer_three and not any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))

@@ -62,7 +62,7 @@ class StreamResampler:
         """End the stream and return the rest, (C, m). The resampler is spent afterwards."""
         if self._identity or self._taken == 0:
             return np.zeros((self.channels, 0), np.float32)
-        # soxr rounds the total to the nearest sample; silence after the end makes the last one real.
+        # soxr rounds the total to nearest; silence after the end makes the last sample real.
         silence = np.zeros((self.channels, self.rate_in // self.rate_out + 2), np.float32)
         rest = self._give(self._run(silence, last=True))
         self._stream = None

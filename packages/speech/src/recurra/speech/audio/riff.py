@@ -48,7 +48,7 @@ class WavHeader:
 
 
 def scan_wav(stream: BinaryIO) -> WavHeader | None:
-    """Read the chunk list of a seekable stream; None if it is no WAV, or has no fmt or data chunk."""
+    """Read the chunk list of a seekable stream; None if it is no WAV or lacks fmt or data."""
     stream.seek(0)
     head = stream.read(12)
     if len(head) < 12 or head[:4] not in (b"RIFF", b"RIFX", b"RF64") or head[8:] != b"WAVE":
@@ -71,19 +71,18 @@ def scan_wav(stream: BinaryIO) -> WavHeader | None:
         return None
     if fmt_at is None or len(fmt) < 16:
         return None
-    claimed: int | None = ds64_size if head[:4] == b"RF64" and size == 0xFFFFFFFF else size
+    claimed = ds64_size if head[:4] == b"RF64" and size == 0xFFFFFFFF else size
     available = end - (at + 8)
-    if claimed == 0 and available and not _chunks_follow(stream, at + 8, end, order):
-        claimed = None
-    elif claimed is not None and claimed >= _STREAMED_FROM and claimed > available:
-        claimed = None
+    empty = claimed == 0 and available > 0
+    endless = claimed >= _STREAMED_FROM and claimed > available
+    unfilled = endless or (empty and not _chunks_follow(stream, at + 8, end, order))
     return WavHeader(
         big_endian=order == ">",
         rf64=head[:4] == b"RF64",
         ds64_at=ds64_at,
         fmt_at=fmt_at,
         data_at=at + 8,
-        claimed=claimed,
+        claimed=None if unfilled else claimed,
         available=available,
         block=max(1, struct.unpack_from(order + "H", fmt, 12)[0]),
         channel_mask=_channel_mask(order, fmt),
@@ -180,6 +179,17 @@ def set_channel_mask(path: str, mask: int) -> None:
         if header is not None and header.channel_mask is not None:
             stream.seek(header.fmt_at + 8 + 20)
             stream.write(struct.pack(">I" if header.big_endian else "<I", mask))
+
+
+def set_aiff_frames(path: str, frames: int) -> None:
+    """Write the true number of frames into a finished AIFF of one-byte samples, in place.
+
+    libsndfile derives the number from the size of the sound, pad byte included.
+    """
+    with open(path, "r+b") as stream:
+        if aiff_frames(stream) is not None:
+            stream.seek(-4, os.SEEK_CUR)
+            stream.write(struct.pack(">I", frames))
 
 
 def aiff_frames(stream: BinaryIO) -> int | None:

@@ -28,15 +28,12 @@ class Placement:
     Args:
         target: path or binary stream.
         overwrite: whether a file that is there may be replaced.
-        suffix: file name ending of the temporary file; the target's when it is a path.
 
     Raises:
         AudioError: the target exists, or its folder is missing or not writable.
     """
 
-    def __init__(
-        self, target: str | os.PathLike[str] | BinaryIO, overwrite: bool, suffix: str = ""
-    ) -> None:
+    def __init__(self, target: str | os.PathLike[str] | BinaryIO, overwrite: bool) -> None:
         self.stream: BinaryIO | None = None
         self.overwrite = overwrite
         if hasattr(target, "write"):
@@ -48,10 +45,9 @@ class Placement:
             self.name = str(path)
             # A link is written through, as every program that opens it would do.
             self.path = path.resolve()
-            suffix = path.suffix
             folder = self.path.parent if not is_device(path) else Path(tempfile.gettempdir())
         stem = self.path.stem[:40] if self.path else "audio"
-        self.temporary = folder / f".{stem}.{secrets.token_hex(6)}.part{suffix}"
+        self.temporary = folder / f".{stem}.{secrets.token_hex(6)}.part"
         try:
             # "x" and not mkstemp: the finished file has the permissions of any new file.
             open(self.temporary, "xb").close()
@@ -193,7 +189,7 @@ class AudioSink:
 
 
 def is_device(path: Path) -> bool:
-    """Whether there is something at `path` that is neither a file nor a folder (/dev/null, FIFO)."""
+    """Whether `path` is there and neither a file nor a folder: /dev/null, a named pipe."""
     try:
         mode = path.stat().st_mode
     except OSError:

@@ -10,13 +10,17 @@ import soundfile
 from numpy.typing import NDArray
 
 from recurra.speech.audio.format import AudioError, AudioFormat, output_format
+from recurra.speech.audio.id3 import make_tag, put_first, read_tag
 from recurra.speech.audio.read import ForwardFile
-from recurra.speech.audio.riff import set_channel_mask
+from recurra.speech.audio.riff import set_aiff_frames, set_channel_mask
 from recurra.speech.audio.sink import Audio, AudioSink, Placement, check_target, write_error
 
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32, "ALAC_24": 24, "ALAC_32": 32}
 _FLOATING = {"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"}
+_ONE_BYTE = {"PCM_S8", "PCM_U8", "ULAW", "ALAW"}
 _LARGEST_WAV = (1 << 32) - (1 << 16)  # room for the header and the tags
+# Seen with libsndfile 1.2.2 on loud noise: the samples read back are other samples.
+_DAMAGED_BY_LIBSNDFILE = {"ALAC_20", "ALAC_24", "ALAC_32"}
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _MOST_CHANNELS = {"FLAC": 8, "MP3": 2, "OGG": 255}
@@ -34,6 +38,7 @@ class SoundFileSink(AudioSink):
         sample_rate: int,
         channels: int,
         tags: dict[str, str],
+        original: Path | None = None,
     ) -> None:
         super().__init__(placement, audio_format, sample_rate, channels)
         try:
@@ -41,6 +46,10 @@ class SoundFileSink(AudioSink):
         except (soundfile.LibsndfileError, OSError) as error:
             placement.discard()
             raise write_error(placement.name, error, placement.temporary.parent) from error
+        self._tag = b""
+        if audio_format.container == "MP3":
+            self._tag = (read_tag(original) if original else b"") or make_tag(tags)
+            tags = {}
         for key, value in tags.items():
             _set_tag(self._file, key, value)
 
@@ -67,8 +76,12 @@ class SoundFileSink(AudioSink):
     def _finish(self) -> None:
         try:
             self._file.close()
+            if self._tag:
+                put_first(self._tag, self.placement.temporary)
             if self.format.container == "WAVEX" and self.format.channel_mask is not None:
                 set_channel_mask(str(self.placement.temporary), self.format.channel_mask)
+            if self.format.container == "AIFF" and self.format.subtype in _ONE_BYTE:
+                set_aiff_frames(str(self.placement.temporary), self.frames)
         except (soundfile.LibsndfileError, OSError) as error:
             folder = self.placement.temporary.parent
             raise write_error(self.placement.name, error, folder) from error
@@ -100,7 +113,8 @@ def create_audio(
         tags: title, artist, ...: kept where the format has them.
         overwrite: whether a file that is there may be replaced.
         original: the file that the audio came from. When `like` has a picture and the target can
-            hold one, its other streams (picture, subtitles, cover) are copied unchanged.
+            hold one, its other streams (picture, subtitles, cover) are copied unchanged; from MP3
+            to MP3 its tag is, cover included.
         start: seconds into the video at which the audio starts.
 
     Raises:
@@ -112,13 +126,17 @@ def create_audio(
     else:
         path = Path(target)
         audio_format = check_can_write(path, like, sample_rate, channels, overwrite, original)
-    if audio_format.codec is not None:
-        from recurra.speech.audio.av_write import AvSink, suffix_of
-
-        placement = Placement(target, overwrite, suffix_of(audio_format))
-        return AvSink(placement, audio_format, sample_rate, channels, tags or {}, original, start)
     placement = Placement(target, overwrite)
-    return SoundFileSink(placement, audio_format, sample_rate, channels, tags or {})
+    held = (placement, audio_format, sample_rate, channels, tags or {}, original)
+    try:
+        if audio_format.codec is None:
+            return SoundFileSink(*held)
+        from recurra.speech.audio.av_write import AvSink
+
+        return AvSink(*held, start)
+    except BaseException:
+        placement.discard()
+        raise
 
 
 def check_can_write(
@@ -140,6 +158,11 @@ def check_can_write(
         raise AudioError(f"{path}: is the input itself, which is never overwritten")
     check_target(path, overwrite)
     audio_format = output_format(path, like)
+    if audio_format.has_video and original is None:
+        raise AudioError(
+            f"{path}: the picture of a video that comes through a pipe cannot be kept; "
+            f"give the video's file, or write .wav or .m4a"
+        )
     check_format(audio_format, sample_rate, channels, str(path))
     return audio_format
 
@@ -156,6 +179,10 @@ def check_format(audio_format: AudioFormat, sample_rate: int, channels: int, nam
         check_codec(audio_format, sample_rate, channels, name)
         return
     container, subtype = audio_format.container, audio_format.subtype
+    if subtype in _DAMAGED_BY_LIBSNDFILE:
+        raise AudioError(
+            f"{name}: libsndfile damages {subtype} when it writes it; write .flac or .wav"
+        )
     most = _MOST_CHANNELS.get(container, 1024)
     if channels > most:
         raise AudioError(
@@ -165,7 +192,9 @@ def check_format(audio_format: AudioFormat, sample_rate: int, channels: int, nam
     if rates is not None and sample_rate not in rates:
         listed = ", ".join(map(str, rates))
         kind = "Opus" if subtype == "OPUS" else "MP3"
-        raise AudioError(f"{name}: {kind} has no {sample_rate} Hz, only {listed}; write .wav or .flac")
+        raise AudioError(
+            f"{name}: {kind} has no {sample_rate} Hz, only {listed}; write .wav or .flac"
+        )
     try:
         # libsndfile knows the other limits: a file of no samples in memory asks it.
         _create(io.BytesIO(), audio_format, sample_rate, channels).close()
@@ -211,7 +240,7 @@ def _create(
 
 
 def _compression(audio_format: AudioFormat, sample_rate: int, channels: int) -> dict[str, object]:
-    """libsndfile's compression level (0 best .. 1 smallest) for the bit rate of the source."""
+    """The compression level of libsndfile, 0 best to 1 smallest, for the source's bit rate."""
     bitrate, subtype = audio_format.bitrate, audio_format.subtype
     if bitrate is None:
         return {}
