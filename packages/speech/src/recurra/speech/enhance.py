@@ -107,8 +107,9 @@ class Enhancer:
             float32 (C, n), together exactly as long as the blocks, aligned with them.
         """
         line = _Line(channels)
+        gains = _Gains(self.sample_rate, sample_rate)
         down = StreamResampler(sample_rate, self.sample_rate, channels)
-        up = StreamResampler(self.sample_rate, sample_rate, 3 * channels)
+        up = StreamResampler(self.sample_rate, sample_rate, 2 * channels)
         at_model_rate = run_windows(
             _resampled(line.passing(blocks), down),
             lambda piece: self._run_window(piece, options),
@@ -116,11 +117,12 @@ class Enhancer:
             overlap=round(_OVERLAP_SECONDS * self.sample_rate),
             jobs=options.jobs,
         )
-        for piece in _resampled(at_model_rate, up):
+        for piece in _resampled(gains.splitting(at_model_rate, 2 * channels), up):
             noisy = line.take(piece.shape[1])
-            enhanced, low, gain = piece[:, : noisy.shape[1]].reshape(3, channels, -1)
+            enhanced, low = piece[:, : noisy.shape[1]].reshape(2, channels, -1)
+            gain = gains.take(noisy.shape[1])
             if options.band == "keep" and sample_rate != self.sample_rate:
-                enhanced = enhanced + np.clip(gain, 0, 1) * (noisy - low)
+                enhanced = enhanced + gain * (noisy - low)
             if noisy.shape[1]:
                 yield enhanced
 
@@ -231,6 +233,41 @@ class _Line:
         line = np.concatenate(self._blocks, axis=1)
         self._blocks = [line[:, count:]]
         return line[:, :count]
+
+
+class _Gains:
+    """Keeps the gains above the band, which change slowly, and gives them at another rate.
+
+    Each output sample takes the gain of the latest model sample: no filter, so none of its ringing.
+    """
+
+    def __init__(self, rate_in: int, rate_out: int) -> None:
+        self._rate_in, self._rate_out = rate_in, rate_out
+        self._rows: np.ndarray | None = None
+        self._first = 0  # the model sample that the kept rows begin with
+        self._given = 0
+
+    def splitting(self, pieces: Iterable[np.ndarray], n_audio: int) -> Iterator[np.ndarray]:
+        """Pass the first `n_audio` rows of each piece on and keep the others."""
+        for piece in pieces:
+            gains = piece[n_audio:]
+            self._rows = (
+                gains if self._rows is None else np.concatenate([self._rows, gains], axis=1)
+            )
+            yield piece[:n_audio]
+
+    def take(self, count: int) -> np.ndarray:
+        """Return the next `count` samples at the output rate."""
+        assert self._rows is not None, "audio comes before its gains are taken"
+        positions = (self._given + np.arange(count)) * self._rate_in // self._rate_out
+        self._given += count
+        index = np.minimum(positions - self._first, self._rows.shape[1] - 1)
+        gains = self._rows[:, index]
+        done = min(
+            self._given * self._rate_in // self._rate_out - self._first, index.max(initial=0)
+        )
+        self._rows, self._first = self._rows[:, done:], self._first + done
+        return gains
 
 
 def _resampled(blocks: Iterable[np.ndarray], resampler: StreamResampler) -> Iterator[np.ndarray]:
