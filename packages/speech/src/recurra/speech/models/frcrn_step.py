@@ -251,18 +251,14 @@ class _Memory(nn.Module):
 class FrequencyMemoryStep(_Memory):
     """A complex FSMN along frequency; it needs no state."""
 
-    def __init__(self, memory: ComplexFsmn) -> None:
-        super().__init__(memory)
-        self.register_buffer("kernel", self.taps.t()[:, None, None, :].contiguous())
-
     def forward(self, x: Tensor) -> Tensor:
         """Remember lower frequencies: x (B, F, 2 * C) to the same shape."""
         rows = x.flatten(0, 1)
         p = self._products(rows).unflatten(0, x.shape[:2])
-        p = functional.pad(p, (0, 0, self.kernel.shape[3] - 1, 0))
-        image = p[:, None].permute(0, 3, 1, 2)  # channels last in memory, as in `fir`
-        remembered = functional.conv2d(image, self.kernel, groups=p.shape[2])
-        remembered = remembered.permute(0, 2, 3, 1).flatten(0, 2)
+        n_taps = self.taps.shape[0]
+        windows = functional.pad(p, (0, 0, n_taps - 1, 0)).unfold(1, n_taps, 1)  # (B, F, 4 * C, K)
+        # On so few rows a product and a sum take half the time of a depthwise convolution.
+        remembered = (windows * self.taps.t()).sum(dim=-1).flatten(0, 1)
         return self._combine(rows, remembered).unflatten(0, x.shape[:2])
 
 
