@@ -68,7 +68,8 @@ class FrcrnStep(nn.Module):
         x = frame
         if self.config.compression != 1:
             power = (re * re + im * im + 1e-12)[..., None]
-            x = x * power ** ((self.config.compression - 1) / 2)
+            # On few bins a vectorised logarithm and exponential are far cheaper than a power.
+            x = x * torch.exp((self.config.compression - 1) / 2 * torch.log(power))
         before, after = list(state), []
         mask = None
         for unet in self.unets:
@@ -146,7 +147,8 @@ class UnetStep(nn.Module):
                 x = step(self.decoder_gates[level], x)
             if skips:
                 x = torch.cat([x, skips.pop()], dim=-1)
-        return x @ self.output_weight + self.output_bias, after
+        y = torch.addmm(self.output_bias, x.flatten(0, 1), self.output_weight)
+        return y.unflatten(0, x.shape[:2]), after
 
 
 class ConvStep(nn.Module):
@@ -223,29 +225,33 @@ class _Memory(nn.Module):
         width, hidden = real.project.weight.shape
         inner, outer = real.linear.weight.t(), imag.linear.weight.t()  # (C, H)
         none = torch.zeros_like(inner)
-        rows = [torch.cat([inner, none, none, outer], 1), torch.cat([none, inner, outer, none], 1)]
-        self.register_buffer("linear", torch.cat(rows).contiguous())  # (2 * C, 4 * H)
-        biases = [real.linear.bias] * 2 + [imag.linear.bias] * 2
-        self.register_buffer("linear_bias", torch.cat(biases).clone())
+        eye = torch.eye(width, dtype=inner.dtype, device=inner.device)
+        # The last columns carry the input over: (re, im) becomes (re - im, re + im).
+        of_re = torch.cat([inner, none, none, outer, eye, eye], 1)
+        of_im = torch.cat([none, inner, outer, none, -eye, eye], 1)
+        self.register_buffer("linear", torch.cat([of_re, of_im]))  # (2 * C, 4 * H + 2 * C)
+        biases = [real.linear.bias] * 2 + [imag.linear.bias] * 2 + [inner.new_zeros(2 * width)]
+        self.register_buffer("linear_bias", torch.cat(biases))
+        self.hidden = 4 * hidden
         back, forth = real.project.weight.t(), imag.project.weight.t()  # (H, C)
         project = torch.block_diag(back, back, -forth, forth)  # (4 * H, 4 * C)
         self.register_buffer("project", project.contiguous())
-        taps = [(layer.taps[..., 0]).clone() for layer in (real, imag)]
+        taps = [layer.taps[..., 0].clone() for layer in (real, imag)]
         for one in taps:
             one[-1] += 1  # the memory's own step is added to what is remembered
         self.register_buffer("taps", torch.cat([taps[0]] * 2 + [taps[1]] * 2, 1))  # (K, 4 * C)
-        eye = torch.eye(width, dtype=inner.dtype, device=inner.device)
-        turn = torch.cat([torch.cat([eye, eye], 1), torch.cat([-eye, eye], 1)])
-        self.register_buffer("turn", turn)  # (re, im) to (re - im, re + im)
 
-    def _products(self, rows: Tensor) -> Tensor:
-        """Map rows (N, 2 * C) to what is remembered of them, (N, 4 * C)."""
-        return torch.relu(torch.addmm(self.linear_bias, rows, self.linear)) @ self.project
+    def _products(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map x (B, F, 2 * C) to what will be remembered of it, (B, F, 4 * C), and the rest of y."""
+        wide = torch.addmm(self.linear_bias, x.flatten(0, 1), self.linear)
+        p = torch.relu(wide[:, : self.hidden]) @ self.project
+        rest = wide[:, self.hidden :].unflatten(0, x.shape[:2])
+        return p.unflatten(0, x.shape[:2]), rest
 
-    def _combine(self, rows: Tensor, remembered: Tensor) -> Tensor:
-        """Add rows (N, 2 * C) and the memory (N, 4 * C) of all four products: (N, 2 * C)."""
-        width = rows.shape[-1]
-        return torch.addmm(remembered[:, :width], rows, self.turn) + remembered[:, width:]
+    def _combine(self, rest: Tensor, remembered: Tensor) -> Tensor:
+        """Add up the rest (B, F, 2 * C) and the four products remembered (B, F, 4 * C)."""
+        width = rest.shape[2]
+        return rest + remembered[..., :width] + remembered[..., width:]
 
 
 class FrequencyMemoryStep(_Memory):
@@ -253,13 +259,12 @@ class FrequencyMemoryStep(_Memory):
 
     def forward(self, x: Tensor) -> Tensor:
         """Remember lower frequencies: x (B, F, 2 * C) to the same shape."""
-        rows = x.flatten(0, 1)
-        p = self._products(rows).unflatten(0, x.shape[:2])
+        p, rest = self._products(x)
         n_taps = self.taps.shape[0]
         windows = functional.pad(p, (0, 0, n_taps - 1, 0)).unfold(1, n_taps, 1)  # (B, F, 4 * C, K)
         # On so few rows a product and a sum take half the time of a depthwise convolution.
-        remembered = (windows * self.taps.t()).sum(dim=-1).flatten(0, 1)
-        return self._combine(rows, remembered).unflatten(0, x.shape[:2])
+        remembered = (windows * self.taps.t()).sum(dim=-1)
+        return self._combine(rest, remembered)
 
 
 class TimeMemoryStep(_Memory):
@@ -271,11 +276,10 @@ class TimeMemoryStep(_Memory):
 
     def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Remember earlier frames: x (B, F, 2 * C) to the same shape."""
-        rows = x.flatten(0, 1)
-        p = self._products(rows).unflatten(0, x.shape[:2])
+        p, rest = self._products(x)
         line = torch.cat([memory, p[:, None]], dim=1)  # (B, K, F, 4 * C)
-        remembered = (line * self.taps[:, None]).sum(dim=1).flatten(0, 1)
-        return self._combine(rows, remembered).unflatten(0, x.shape[:2]), line[:, 1:]
+        remembered = (line * self.taps[:, None]).sum(dim=1)
+        return self._combine(rest, remembered), line[:, 1:]
 
 
 class GateStep(nn.Module):
@@ -301,7 +305,7 @@ class GateStep(nn.Module):
 
     def forward(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """Scale x (B, F, 2 * C)."""
-        mean = mean + self.share * (x.mean(dim=1) - mean)
+        mean = torch.add((1 - self.share) * mean, x.sum(dim=1), alpha=self.share / x.shape[1])
         hidden = torch.relu(torch.addmm(self.squeeze_bias, mean, self.squeeze))
         four = torch.sigmoid(torch.addmm(self.excite_bias, hidden, self.excite))
         width = x.shape[2]
