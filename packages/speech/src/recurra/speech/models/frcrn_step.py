@@ -1,4 +1,4 @@
-"""FRCRN one frame at a time: the causal network of frcrn.py, rearranged so that a frame costs little.
+"""FRCRN one frame at a time: the causal network of frcrn.py, rearranged so that a frame is cheap.
 
 A frame of a small network is some ten million multiplications spread over hundreds of tiny layers,
 where most of the time goes into starting operations. Here a complex layer is one real matrix
@@ -214,7 +214,7 @@ class TransposedConvStep(nn.Module):
 
 
 class _Memory(nn.Module):
-    """What the two complex FSMNs share: the four products R(re), R(im), I(im), I(re), in this order.
+    """What the complex FSMNs share: the four products R(re), R(im), I(im), I(re), in this order.
 
     The imaginary layer's part of the real output is subtracted: its projection is negated.
     """
@@ -242,7 +242,7 @@ class _Memory(nn.Module):
         self.register_buffer("taps", torch.cat([taps[0]] * 2 + [taps[1]] * 2, 1))  # (K, 4 * C)
 
     def _products(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map x (B, F, 2 * C) to what will be remembered of it, (B, F, 4 * C), and the rest of y."""
+        """Map x (B, F, 2 * C) to what is remembered of it, (B, F, 4 * C), and the rest of y."""
         wide = torch.addmm(self.linear_bias, x.flatten(0, 1), self.linear)
         p = torch.relu(wide[:, : self.hidden]) @ self.project
         rest = wide[:, self.hidden :].unflatten(0, x.shape[:2])
