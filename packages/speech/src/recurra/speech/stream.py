@@ -111,7 +111,7 @@ class FrameStream:
         self._step = _started(step, self._state, config.win_length // 2 + 1)
         window = sqrt_hann(config.win_length, self._state[0])
         self._analysis = window
-        self._synthesis = window / _covered(window, config.hop_length)
+        self._synthesis = window / interior_energy(window, config.hop_length)
         self._input = torch.zeros(rows, config.win_length)
         self._output = torch.zeros(rows, config.win_length)
         self._waiting = np.zeros((rows, 0), np.float32)
@@ -179,7 +179,7 @@ def stream_latency(win_length: int, hop_length: int, model_rate: int, sample_rat
     return held + block.shape[1]
 
 
-def _covered(window: Tensor, hop_length: int) -> Tensor:
+def interior_energy(window: Tensor, hop_length: int) -> Tensor:
     """Return the summed squared windows at each sample of a frame among its like: (win_length,)."""
     energy = window.square()
     of_phase = [energy[phase::hop_length].sum() for phase in range(hop_length)]
