@@ -13,6 +13,7 @@ from recurra.core.errors import RecurraError
 from recurra.speech.audio.resample import StreamResampler
 from recurra.speech.bands import top_band_gain
 from recurra.speech.models.frcrn import Frcrn
+from recurra.speech.stream import EnhancerStream
 from recurra.speech.windows import run_windows
 
 DEFAULT_MODEL = "frcrn-small"
@@ -88,6 +89,14 @@ class Enhancer:
         pieces = list(self.stream_file([x], sample_rate, x.shape[0], options or EnhanceOptions()))
         cleaned = np.concatenate([x[:, :0], *pieces], axis=1)
         return restore(cleaned)
+
+    def stream(self, sample_rate: int, channels: int = 1) -> EnhancerStream:
+        """Return a stream that cleans sound as it comes, block by block; causal models only.
+
+        Raises:
+            RecurraError: the model needs the whole recording.
+        """
+        return EnhancerStream(self.model, sample_rate, channels, device=self.device)
 
     def stream_file(
         self,

@@ -1,0 +1,124 @@
+"""What a model is and costs: parameters, size, arithmetic, delay and licence."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from recurra.core.errors import RecurraError
+from recurra.core.pretrained import read_config, resolve
+from recurra.speech.models.frcrn import Frcrn
+from recurra.speech.stream import stream_latency
+
+KINDS = {Frcrn.kind: Frcrn}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Facts of one model.
+
+    Attributes:
+        name: as it was asked for.
+        kind: the architecture.
+        parameters: trained numbers; the statistics of norms are not counted.
+        stored_bytes: of model.safetensors.
+        macs_per_second: real multiplications with an addition for a second of audio and one channel.
+        sample_rate: in Hz.
+        window, hop: of the short-time Fourier transform, in samples.
+        causal: it can run live.
+        latency: samples that a live stream at `sample_rate` holds back: the window and the
+            look-ahead; None where the model needs the whole recording, or a window of it.
+        licence: as the model card states it; None where there is no card or it does not say.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    stored_bytes: int
+    macs_per_second: int
+    sample_rate: int
+    window: int
+    hop: int
+    causal: bool
+    latency: int | None
+    licence: str | None
+
+    @property
+    def latency_text(self) -> str:
+        """The latency in words."""
+        if self.latency is None:
+            return "none stated: it needs the whole recording (or window)"
+        return f"{1000 * self.latency / self.sample_rate:g} ms ({self.latency} samples)"
+
+
+def describe(name_or_path: str | Path) -> ModelInfo:
+    """Describe a shipped model, a folder or a model of the Hugging Face Hub.
+
+    Raises:
+        RecurraError: there is no such model, or it is of a kind that this version does not know.
+        CheckpointError: its files do not fit together.
+    """
+    folder = resolve(name_or_path, shipped_in=Frcrn.shipped_in)
+    kind = read_config(folder).get("model")
+    if kind not in KINDS:
+        raise RecurraError(f"{folder} holds a model of kind {kind!r}; known are {', '.join(KINDS)}")
+    model = KINDS[kind].from_pretrained(folder)
+    config = model.config
+    latency = None
+    if config.causal:
+        latency = stream_latency(
+            config.win_length, config.hop_length, config.sample_rate, config.sample_rate
+        )
+    return ModelInfo(
+        name=str(name_or_path),
+        kind=kind,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        stored_bytes=(folder / "model.safetensors").stat().st_size,
+        macs_per_second=macs_per_second(model),
+        sample_rate=config.sample_rate,
+        window=config.win_length,
+        hop=config.hop_length,
+        causal=config.causal,
+        latency=latency,
+        licence=licence_of(folder),
+    )
+
+
+def macs_per_second(model: Frcrn) -> int:
+    """Count the multiply-accumulates of matrix products and convolutions for a second of audio.
+
+    What two seconds cost more than one: the edges of a recording do not count. A complex product
+    counts as the four real ones that it is; Fourier transforms, norms and activations do not count.
+    """
+    rate = model.config.sample_rate
+    costs = []
+    for seconds in (1, 2):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.zeros(1, seconds * rate))
+        costs.append(counter.get_total_flops())
+    return (costs[1] - costs[0]) // 2
+
+
+def licence_of(folder: Path) -> str | None:
+    """Read `license` (or `licence`) from the front matter of a model card, README.md.
+
+    Raises:
+        RecurraError: the front matter is not YAML.
+    """
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    lines = card.read_text(encoding="utf-8").splitlines()
+    if not lines or lines[0].strip() != "---" or "---" not in (line.strip() for line in lines[1:]):
+        return None
+    end = next(i for i, line in enumerate(lines[1:], 1) if line.strip() == "---")
+    try:
+        facts = yaml.safe_load("\n".join(lines[1:end]))
+    except yaml.YAMLError as error:
+        raise RecurraError(f"{card}: its front matter is not YAML: {error}") from error
+    if not isinstance(facts, dict):
+        return None
+    stated = facts.get("license", facts.get("licence"))
+    return None if stated is None else str(stated)

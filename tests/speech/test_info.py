@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from recurra.core.errors import RecurraError
+from recurra.speech.info import describe, licence_of, macs_per_second
+from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
+
+SIZES = {"win_length": 64, "hop_length": 32, "channels": (4, 8), "order": 5, "n_unets": 1}
+CARD = "---\nlicense: cc-by-sa-4.0\ntags: [audio]\n---\n# A model\n"
+
+
+def save(folder, card=CARD, **fields):
+    model = Frcrn(FrcrnConfig(**SIZES | fields))
+    model.save_pretrained(folder, dtype=torch.float16, card=card)
+    return model
+
+
+def test_a_causal_model_is_described_from_its_folder(tmp_path):
+    model = save(tmp_path / "m", causal=True, level_db=None)
+    info = describe(tmp_path / "m")
+    assert (info.kind, info.sample_rate, info.window, info.hop) == ("frcrn", 16000, 64, 32)
+    assert info.parameters == sum(p.numel() for p in model.parameters())
+    assert info.stored_bytes == (tmp_path / "m" / "model.safetensors").stat().st_size
+    assert (info.causal, info.latency, info.licence) == (True, 64, "cc-by-sa-4.0")
+    assert info.latency_text == "4 ms (64 samples)"
+
+
+def test_a_model_that_sees_the_future_says_that_it_needs_the_whole(tmp_path):
+    save(tmp_path / "m")
+    info = describe(tmp_path / "m")
+    assert info.latency is None
+    assert "whole" in info.latency_text
+
+
+def test_the_macs_are_those_counted_by_hand():
+    # One level, no memory or gate beside the bottleneck; 500 frames of 32 samples a second.
+    config = FrcrnConfig(
+        win_length=64, hop_length=32, channels=(4,), order=5, n_unets=1, causal=True
+    )
+    bins, width = 33, 4
+    deep = (bins - 2) // 2 + 1
+    encoder = deep * (2 * 2) * (2 * 1) * (2 * width)  # bins, taps, real channels in and out
+    decoder = deep * (2 * config.decoder_kernels()[0]) * (2 * width) * (2 * 1)
+    # Two memories, each a real and an imaginary layer on both parts: two products and the taps.
+    memories = 2 * 2 * 2 * deep * (2 * width * width + 5 * width)
+    # A transposed convolution is counted on its input, which has one frame before the first.
+    assert macs_per_second(Frcrn(config)) == 500 * (encoder + decoder + memories)
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        (None, None),
+        ("# No front matter\n", None),
+        ("---\nlicense: apache-2.0\n", None),  # not closed
+        ("---\ntags: [a]\n---\n", None),
+        ("---\nlicence: mit\n---\n", "mit"),
+    ],
+)
+def test_a_licence_is_what_the_card_says_or_nothing(tmp_path, card, licence):
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+    assert licence_of(tmp_path) == licence
+
+
+def test_broken_front_matter_and_unknown_kinds_are_one_line(tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")
+    with pytest.raises(RecurraError, match="not YAML"):
+        licence_of(tmp_path)
+    (tmp_path / "config.json").write_text('{"model": "other"}')
+    with pytest.raises(RecurraError, match="kind 'other'; known are frcrn"):
+        describe(tmp_path)
