@@ -13,7 +13,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of data that does not ship with the project; tests that use it are marked `shared`."""
+    """The folder of data that does not ship; tests that use it are marked `shared`."""
     if not SHARED.is_dir():
         pytest.skip("the shared data folder is not beside this checkout")
     return SHARED

@@ -5,11 +5,11 @@ from types import ModuleType
 
 
 class RecurraError(Exception):
-    """Something the user can act on. Commands print its message as one line, without a traceback."""
+    """Something the user can act on. Commands print its message as one line, no traceback."""
 
 
 class CheckpointError(RecurraError):
-    """Weights or a config that do not fit: the message lists what is unknown, missing or mis-shaped."""
+    """Weights or a config that do not fit; the message lists what is unknown or missing."""
 
 
 class MissingExtraError(RecurraError, ImportError):

@@ -16,7 +16,8 @@ def top_band_gain(noisy: np.ndarray, enhanced: np.ndarray, sample_rate: int) -> 
     averaged over 0.1 s.
 
     Args:
-        noisy, enhanced: float32 (C, n), aligned.
+        noisy: float32 (C, n), what the model was given.
+        enhanced: float32 (C, n), what it made of that, aligned.
         sample_rate: of both, in Hz.
 
     Returns:

@@ -111,6 +111,7 @@ class Enhancer:
             blocks: float32 (C, n), any n, that follow each other.
             sample_rate: of the blocks, in Hz.
             channels: C.
+            options: of the cleaning.
 
         Yields:
             float32 (C, n), together exactly as long as the blocks, aligned with them.

@@ -152,7 +152,7 @@ def _run(
     sinks: list[AudioSink],
     advance: Callable[[float], None],
 ) -> int:
-    """Write what is cleaned to the first sink, and what was taken out to a second; count samples."""
+    """Write what is cleaned to the first sink, what was taken out to a second; count samples."""
     waiting: list[np.ndarray] = []
 
     def read():

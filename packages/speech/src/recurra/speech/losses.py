@@ -7,11 +7,12 @@ from torch import Tensor
 def si_sdr(estimate: Tensor, reference: Tensor) -> Tensor:
     """Scale-invariant signal-to-distortion ratio in dB, higher is better.
 
-    Source: Le Roux et al. 2019, "SDR - half-baked or well done?" (arXiv 1811.02508, eq. 5), with both
-    signals made zero-mean first.
+    Source: Le Roux et al. 2019, "SDR - half-baked or well done?" (arXiv 1811.02508, eq. 5), with
+    both signals made zero-mean first.
 
     Args:
-        estimate, reference: (..., n).
+        estimate: (..., n).
+        reference: (..., n), what it should be, at any scale.
 
     Returns:
         (...,) in dB; about -200 for a silent estimate or reference.
@@ -35,7 +36,10 @@ def compressed_spectral_error(
     learning-based speech enhancement" (arXiv 2009.12286, eq. 4: power 0.3, weight 0.3).
 
     Args:
-        estimate, reference: (B, n), at a level near 1 (root mean square).
+        estimate: (B, n), at a level near 1 (root mean square).
+        reference: (B, n), at the same level.
+        power: that magnitudes are raised to.
+        n_fft: samples of a frame; frames are a quarter of it apart.
 
     Returns:
         (B,)
@@ -60,7 +64,9 @@ def enhancement_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> dict[str
     A clip whose target is silent (noise only) has no SI-SDR and counts by its spectrum alone.
 
     Args:
-        estimate, clean, noisy: (B, n) at one sample rate, level as recorded.
+        estimate: (B, n), what the model gives.
+        clean: (B, n), what it should give.
+        noisy: (B, n), what it was given, level as recorded.
 
     Returns:
         scalars "loss", "spectral" and "si_sdr" (dB, mean over clips with speech).

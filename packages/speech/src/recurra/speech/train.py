@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from recurra.core.pretrained import load_tensors
 from recurra.core.training import Draw, FitConfig, FitResult, Task, fit
 from recurra.speech.data.corpora import Corpus
-from recurra.speech.data.mixing import Mixtures, MixingConfig
+from recurra.speech.data.mixing import MixingConfig, Mixtures
 from recurra.speech.losses import enhancement_loss, si_sdr
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 

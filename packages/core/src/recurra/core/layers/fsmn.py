@@ -14,8 +14,8 @@ class Fsmn(nn.Module):
     `order` taps reach order - 1 steps back; with `look_ahead` L, another L taps reach ahead, and a
     streamed output comes L steps late (use `flush` at the end).
 
-    Source: `UniDeepFsmn` of ClearerVoice-Studio (FRCRN: order 20, causal; MossFormer2: order 20 with
-    look-ahead 19), after Zhang et al. 2018, "Deep-FSMN" (arXiv 1803.05030, eq. 4).
+    Source: `UniDeepFsmn` of ClearerVoice-Studio (FRCRN: order 20, causal; MossFormer2: order 20
+    with look-ahead 19), after Zhang et al. 2018, "Deep-FSMN" (arXiv 1803.05030, eq. 4).
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Fsmn(nn.Module):
         Args:
             x: (B, T, C), or (B, T, ..., C), where the axes between share the layer's weights.
             state: what `forward` or `initial_state` returned before.
-            lengths: (B,) integers from 0 to T: how many steps of each row count. The rest of the row
-                changes nothing, and its y is zero.
+            lengths: (B,) integers from 0 to T: how many steps of each row count. The rest of the
+                row changes nothing, and its y is zero.
 
         Returns:
             y in the shape of x, and the state after each row's last step: "memory"
@@ -95,7 +95,7 @@ class Fsmn(nn.Module):
 
 
 def _last_steps(line: Tensor, count: int, n_new: int, lengths: Tensor | None) -> Tensor:
-    """Return the `count` steps of `line` that end at each row's length among its `n_new` new steps."""
+    """Return the `count` steps of `line` that end at each row's length in its `n_new` new steps."""
     if lengths is None:
         return line[:, line.shape[1] - count :]
     start = line.shape[1] - n_new - count + lengths  # (B,)

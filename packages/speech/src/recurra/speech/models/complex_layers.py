@@ -1,4 +1,4 @@
-"""Complex-valued layers of FRCRN, on real tensors (B, T, F, 2 * C): real parts first, then imaginary.
+"""Complex-valued layers of FRCRN, on real tensors (B, T, F, 2 * C): real parts, then imaginary.
 
 A complex product with a weight A + jB is one real product with [[A, -B], [B, A]], so each complex
 convolution here is one real convolution. Channels come last in memory, where convolutions, linear
@@ -31,7 +31,7 @@ def real_form(re: Tensor, im: Tensor, *, n_inputs: int = 1) -> Tensor:
 def real_bias(re: Tensor, im: Tensor) -> Tensor:
     """Combine the biases of the two real convolutions of one complex convolution: (2 * C,).
 
-    Both are applied to both parts, A(re) - B(im) and A(im) + B(re), so they meet as a - b and a + b.
+    Both are applied to both parts, A(re) - B(im) and A(im) + B(re): they meet as a - b and a + b.
     """
     return torch.cat([re - im, re + im])
 
@@ -40,8 +40,8 @@ class ComplexConvBlock(nn.Module):
     """Complex convolution, or its transpose, over (time, frequency), batch norm and leaky ReLU.
 
     The kernel spans two frames. `causal` frames look one frame back and keep the number of frames.
-    Otherwise, as in the official network, a convolution makes one frame more than it is given, and a
-    transposed one makes one frame fewer and looks one frame ahead.
+    Otherwise, as in the official network, a convolution makes one frame more than it is given, and
+    a transposed one makes one frame fewer and looks one frame ahead.
 
     Source: `Encoder` and `Decoder` of ClearerVoice-Studio (`frcrn_se_16k/unet.py`).
     """

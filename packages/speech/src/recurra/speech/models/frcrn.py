@@ -7,6 +7,7 @@ figure does not have. `FrcrnConfig()` is that network; the presets are smaller.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -65,9 +66,9 @@ class FrcrnConfig:
         return [5] * (len(self.channels) - 1) + [2]
 
     def decoder_kernels(self) -> list[int]:
-        """Return the kernel sizes, deepest level first, that give back each encoder's input size."""
+        """Return the kernel sizes, deepest first, that give back each encoder's input size."""
         bins = self.frequencies()
-        return [outer - 2 * (inner - 1) for outer, inner in zip(bins, bins[1:], strict=False)][::-1]
+        return [outer - 2 * (inner - 1) for outer, inner in pairwise(bins)][::-1]
 
 
 FRCRN_SMALL = FrcrnConfig(channels=(12, 16, 24, 32, 40, 40, 40), compression=0.5, level_db=None)

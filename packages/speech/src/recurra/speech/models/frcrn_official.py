@@ -1,8 +1,8 @@
 """Read the official FRCRN checkpoint into ours.
 
 The official network registers each layer under two names (`encoder0` and `encoders.0`), so a file
-holds most tensors twice, and builds three layers a U-Net that it never calls. The names are those of
-ClearerVoice-Studio (`frcrn_se_16k/{frcrn,unet,complex_nn,se_layer}.py`).
+holds most tensors twice, and builds three layers a U-Net that it never calls. The names are those
+of ClearerVoice-Studio (`frcrn_se_16k/{frcrn,unet,complex_nn,se_layer}.py`).
 """
 
 import re

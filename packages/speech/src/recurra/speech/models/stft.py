@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def sqrt_hann(win_length: int, like: Tensor) -> Tensor:
-    """Return the square root of the periodic Hann window, (win_length,), typed and placed as `like`."""
+    """Return the root of the periodic Hann window, (win_length,), typed and placed as `like`."""
     return torch.hann_window(win_length, dtype=like.dtype, device=like.device).sqrt()
 
 
@@ -17,6 +17,8 @@ def stft(audio: Tensor, win_length: int, hop_length: int) -> Tensor:
 
     Args:
         audio: (..., n), n >= win_length.
+        win_length: samples of a frame.
+        hop_length: samples from one frame to the next.
 
     Returns:
         complex (..., T, F) with T = (n - win_length) // hop_length + 1, F = win_length // 2 + 1.
@@ -34,6 +36,8 @@ def istft(spectrum: Tensor, win_length: int, hop_length: int) -> Tensor:
 
     Args:
         spectrum: complex (B, T, F), T >= 1.
+        win_length: samples of a frame.
+        hop_length: samples from one frame to the next.
 
     Returns:
         audio (B, (T - 1) * hop_length + win_length).

@@ -1,4 +1,4 @@
-"""One finite impulse response along time: the memory of every FSMN, causal, symmetric or dilated."""
+"""A finite impulse response along time: the memory of every FSMN, causal, symmetric, dilated."""
 
 from typing import Literal
 
@@ -83,11 +83,13 @@ def _check(
 ) -> None:
     if x.dim() != 3 or taps.dim() != 3:
         raise ValueError(
-            f"fir takes x (B, T, C * m) and taps (K, C, m), not {tuple(x.shape)} and {tuple(taps.shape)}"
+            "fir takes x (B, T, C * m) and taps (K, C, m), "
+            f"not {tuple(x.shape)} and {tuple(taps.shape)}"
         )
     if x.shape[2] != taps.shape[1] * taps.shape[2]:
         raise ValueError(
-            f"x has {x.shape[2]} channels, taps {tuple(taps.shape)} need {taps.shape[1] * taps.shape[2]}"
+            f"x has {x.shape[2]} channels, "
+            f"taps {tuple(taps.shape)} need {taps.shape[1] * taps.shape[2]}"
         )
     if x.dtype != taps.dtype:
         raise ValueError(f"x is {x.dtype} and taps are {taps.dtype}: cast one of them")
@@ -95,10 +97,11 @@ def _check(
         raise ValueError(f"dilation {dilation} must be >= 1, left {left} and right {right} >= 0")
     if x.shape[1] + left + right < (taps.shape[0] - 1) * dilation:
         raise ValueError(
-            f"{x.shape[1]} frames with left {left} and right {right} are fewer than the filter's span "
-            f"{(taps.shape[0] - 1) * dilation}"
+            f"{x.shape[1]} frames with left {left} and right {right} are fewer than "
+            f"the filter's span {(taps.shape[0] - 1) * dilation}"
         )
     if state is not None and state.shape != (x.shape[0], left, x.shape[2]):
         raise ValueError(
-            f"state must be (B, left, C * m) = {(x.shape[0], left, x.shape[2])}, not {tuple(state.shape)}"
+            f"state must be (B, left, C * m) = {(x.shape[0], left, x.shape[2])}, "
+            f"not {tuple(state.shape)}"
         )

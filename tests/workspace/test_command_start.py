@@ -1,0 +1,38 @@
+"""A command that only shows its help starts at once."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "recurra-speech"
+MAX_CPU_SECONDS = 0.5
+HEAVY = ["torch", "numpy", "av", "soundfile", "soxr", "pydantic", "rich", "yaml"]
+
+
+def cpu_seconds(arguments: list[str]) -> float:
+    """User and system time of a command and what it started."""
+    # Interpreters that may not keep bytecode compile every module again: not what a user has.
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=env)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["enhance", "--help"], ["--version"]])
+def test_help_takes_under_half_a_second_of_cpu(arguments: list[str]) -> None:
+    best = min(cpu_seconds([str(COMMAND), *arguments]) for _ in range(3))
+    assert best < MAX_CPU_SECONDS
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    probe = f"import sys, recurra.speech.cli; print([m for m in {HEAVY} if m in sys.modules])"
+    shown = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"
