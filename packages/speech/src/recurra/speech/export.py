@@ -88,7 +88,7 @@ def export_onnx(name_or_path: str | Path, path: str | Path) -> ExportReport:
 
 
 class WholeClip(nn.Module):
-    """`Enhancer` on one window, in real arithmetic: transforms are convolutions with DFT matrices."""
+    """`Enhancer` on one window, in real arithmetic: transforms are products with DFT matrices."""
 
     def __init__(self, model: Frcrn) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class LiveStep(nn.Module):
 
 
 def _transforms(model: Frcrn) -> tuple[Tensor, Tensor]:
-    """Return windowed DFT matrices: (W, 2 * F) forth and (2 * F, W) back, bins as (re, im) pairs."""
+    """Return windowed DFT matrices: (W, 2 * F) forth, (2 * F, W) back, bins as (re, im) pairs."""
     size = model.config.win_length
     window = sqrt_hann(size, torch.zeros((), dtype=torch.float64))
     forth = torch.view_as_real(torch.fft.rfft(torch.diag(window))).flatten(1)

@@ -38,7 +38,7 @@ def plot_before_after(
         `path`.
 
     Raises:
-        RecurraError: nothing to draw, shapes that differ, or an ending that matplotlib cannot write.
+        RecurraError: nothing to draw, shapes that differ, an ending that matplotlib cannot write.
         MissingExtraError: matplotlib or librosa is not installed.
     """
     figures = import_extra("matplotlib.figure", extra="plot", package="recurra-speech")
