@@ -12,10 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from recurra.core.cli import load_config
 from recurra.speech.cli import app
-from recurra.speech.models.frcrn import FRCRN_SMALL
-from recurra.speech.train import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 # An HTML comment before a block says how it is checked; without one it is run as it is written.
@@ -88,13 +85,6 @@ def test_commands_and_examples_run_as_written(page: str, tree: Path) -> None:
         run([*start[block.language], block.code], tree, **IN_THIS_ENVIRONMENT)
 
 
-def test_the_training_config_of_the_speech_page_is_one(tmp_path: Path) -> None:
-    [block] = [b for b in blocks_of("packages/speech/README.md") if b.language == "yaml"]
-    config = tmp_path / "train.yaml"
-    config.write_text(block.code)
-    assert load_config(TrainConfig, config).model == FRCRN_SMALL
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_that_download_exist_with_their_options(page: str, tree: Path) -> None:
     for block in blocks_of(page):
@@ -122,7 +112,7 @@ def test_every_block_is_checked_in_a_way_that_is_known(page: str) -> None:
     blocks = blocks_of(page)
     assert {block.how for block in blocks} <= {"run", "help", "ci"}
     assert len(blocks) == (ROOT / page).read_text().count("```") / 2
-    assert {block.language for block in blocks} <= {"bash", "python", "yaml", "text"}
+    assert {block.language for block in blocks} <= {"bash", "python"}
 
 
 @pytest.mark.slow
