@@ -119,7 +119,7 @@ def live(
 
     \b
     Examples:
-      arecord -t raw -f S16_LE -r 16000 | recurra-speech live --rate 16000 | aplay -f S16_LE -r 16000
+      parec --rate=16000 --channels=1 --raw | recurra-speech live --rate 16000 > cleaned.raw
       recurra-speech live --list-devices
       recurra-speech live --input 1 --output 4
     """
