@@ -7,23 +7,12 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from recurra.core.cli import run
 from recurra.core.cli.inputs import FileInput
 from recurra.core.errors import RecurraError
 from recurra.speech.cli import app
 from recurra.speech.enhance_files import choose_outputs
-from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    network = Frcrn(FrcrnConfig(channels=(2,) * 7, order=3, compression=0.5, level_db=None))
-    network.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture

@@ -142,6 +142,7 @@ def live(
     through_pipe = input_device is None and output_device is None
     if through_pipe and rate is None:
         raise typer.BadParameter("raw samples have no rate of their own; give --rate")
+    set_threads(1)  # a frame is too little work to share
     enhancer = Enhancer.from_pretrained(model)
 
     def tell(line: str) -> None:
@@ -170,6 +171,8 @@ def live(
         tell(f"warning: {report.clipped} samples were over full scale and clipped")
     if report.glitches:
         tell(f"warning: {report.glitches} blocks were late or lost")
+    if report.ended == "interrupted" and through_pipe:
+        raise typer.Exit(130)
 
 
 @app.command()
