@@ -17,6 +17,7 @@ import platform
 import re
 import shlex
 import subprocess
+import sys
 import tempfile
 import time
 import tomllib
@@ -76,7 +77,8 @@ def parse_options() -> argparse.Namespace:
 def score(options: argparse.Namespace) -> tuple[Record, list[Record]]:
     """Make the set, run every system on it, and score all of them."""
     torch.set_num_threads(1)
-    started = time.time()
+    # What runs is what was checked out now; a long run may see the branch move on.
+    started, version = time.time(), commit()
     config = HeldOutConfig(seed=options.seed, per_snr=options.per_snr)
     with tempfile.TemporaryDirectory(prefix="speech-scores-") as name:
         folder = Path(name)
@@ -94,7 +96,7 @@ def score(options: argparse.Namespace) -> tuple[Record, list[Record]]:
         "command": shown_command(options),
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
-        "commit": commit(),
+        "commit": version,
         "seed": summary.seed,
         "sha256": summary.sha256,
         "items": summary.items,
@@ -142,6 +144,7 @@ def score_systems(systems: dict[str, Path], clean: Path, index: Path) -> list[Re
     records: list[Record] = []
     with progress("scoring", len(systems) * len(items), "files") as bar:
         for system, folder in systems.items():
+            print(f"scoring {system}: {len(items)} files", file=sys.stderr, flush=True)
             for item in items:
                 file = f"{item['name']}.wav"
                 pair = evaluate_pair(clean / file, folder / file, SCORED_HERE)
