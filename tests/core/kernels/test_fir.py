@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -72,6 +74,18 @@ def test_gradients_and_gradients_of_gradients():
 
     assert torch.autograd.gradcheck(run, (x, taps, state))
     assert torch.autograd.gradgradcheck(run, (x, taps, state))
+
+
+@pytest.mark.parametrize("size", [1, 60, 400, 10_000])
+def test_gradients_of_long_inputs_are_summed_over_pieces(size, monkeypatch):
+    monkeypatch.setattr(import_module("recurra.core.kernels.fir.fast"), "_CACHED", size)
+    x, taps = random(3, 50, 4), random(5, 4, 1, seed=1)
+    gradients = []
+    for backend in ("fast", "reference"):
+        leaf = taps.clone().requires_grad_()
+        y, _ = fir(x, leaf, dilation=2, backend=backend)
+        gradients += torch.autograd.grad((y * random(3, 50, 4, seed=2)).sum(), leaf)
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
 def test_transposed_and_expanded_inputs_equal_contiguous():

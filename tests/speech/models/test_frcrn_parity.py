@@ -14,6 +14,7 @@ from recurra.core.pretrained import load_tensors
 from recurra.speech.models.complex_layers import ComplexConvBlock, ComplexFsmn
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 from recurra.speech.models.frcrn_official import from_official
+from recurra.speech.models.fused_layers import FusedConv, FusedMemory, FusedTransposedConv
 from recurra.speech.models.stft import istft, stft
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -54,15 +55,19 @@ def test_convolution_blocks(name, transposed, official, ours, fused):
     x, y = tensors["in.0"], tensors["out.0"]
     block = ComplexConvBlock(x.shape[1], y.shape[1], 5, transposed=transposed)
     block = load(block, weights, official, ours)
-    block = block.fused() if fused else block
-    close(block(channels_last(x), None, "")[0], channels_last(y))
+    if fused:
+        block = FusedTransposedConv(block) if transposed else FusedConv(block)
+    close(block([channels_last(x)], None, "")[0], channels_last(y))
 
 
-def test_memory_along_frequency():
+@pytest.mark.parametrize("fused", [False, True])
+@torch.inference_mode()
+def test_memory_along_frequency(fused):
     weights, tensors = vectors("frcrn_ComplexUniDeepFsmn_L1")
     memory = load(
         ComplexFsmn(8, order=20), weights, "unet.fsmn_enc1.", "unets.0.encoder_memories.0."
     )
+    memory = FusedMemory(memory) if fused else memory
     close(memory.along_frequency(channels_last(tensors["in.0"])), channels_last(tensors["out.0"]))
 
 

@@ -7,6 +7,8 @@ layers and the memory filter all want them; nothing is copied between them.
 Layers along time take and return streaming states in a flat dict; `key` names a layer's own entry.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -70,65 +72,43 @@ class ComplexConvBlock(nn.Module):
         self.causal = causal
         self.n_inputs = n_inputs
 
-    def forward(self, x: Tensor, state: State | None, key: str) -> tuple[Tensor, State]:
-        """Map x (B, T, F_in, 2 * C_in) to (B, T or T +- 1, F_out, 2 * C_out)."""
+    def forward(
+        self, inputs: Sequence[Tensor], state: State | None, key: str
+    ) -> tuple[Tensor, State]:
+        """Map `n_inputs` tensors (B, T, F_in, 2 * C) to (B, T or T +- 1, F_out, 2 * C_out)."""
         weight = real_form(self.weight_re, self.weight_im, n_inputs=self.n_inputs)
         bias = real_bias(self.bias_re, self.bias_im)
-        y, state = convolve(x, weight, bias, self.transposed, self.causal, state, key)
-        y = self.norm(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return functional.leaky_relu(y, 0.01), state
+        x, state = with_frame_before(torch.cat(inputs, dim=-1), self.causal, state, key)
+        image = x.permute(0, 3, 1, 2)
+        if self.transposed:
+            # The newest frame meets the first tap; padding 1 drops the first and last frame.
+            y = functional.conv_transpose2d(
+                image, weight.transpose(0, 1), bias, stride=(1, 2), padding=(1, 0)
+            )
+        else:
+            y = functional.conv2d(
+                image, weight, bias, stride=(1, 2), padding=(0 if self.causal else 1, 0)
+            )
+        return functional.leaky_relu(self.norm(y), 0.01).permute(0, 2, 3, 1), state
 
-    def fused(self) -> "RealConvBlock":
-        """Return the same block for inference: one real convolution with the norm folded in."""
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Return weight (2 * C_out, 2 * C_in, 2, K) and bias (2 * C_out,) with the norm in them."""
         weight = real_form(self.weight_re, self.weight_im, n_inputs=self.n_inputs)
         bias = real_bias(self.bias_re, self.bias_im)
         scale = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
         weight = weight * scale[:, None, None, None]
         bias = (bias - self.norm.running_mean) * scale + self.norm.bias
-        return RealConvBlock(weight, bias, self.transposed, self.causal)
+        return weight.detach(), bias.detach()
 
 
-class RealConvBlock(nn.Module):
-    """What `ComplexConvBlock.fused` makes: a real convolution and leaky ReLU."""
-
-    def __init__(self, weight: Tensor, bias: Tensor, transposed: bool, causal: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight.detach().contiguous(memory_format=torch.channels_last))
-        self.bias = nn.Parameter(bias.detach())
-        self.transposed = transposed
-        self.causal = causal
-
-    def forward(self, x: Tensor, state: State | None, key: str) -> tuple[Tensor, State]:
-        """Map x (B, T, F_in, 2 * C_in) to (B, T or T +- 1, F_out, 2 * C_out)."""
-        y, state = convolve(x, self.weight, self.bias, self.transposed, self.causal, state, key)
-        return functional.leaky_relu_(y, 0.01), state
-
-
-def convolve(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    transposed: bool,
-    causal: bool,
-    state: State | None,
-    key: str,
+def with_frame_before(
+    x: Tensor, causal: bool, state: State | None, key: str
 ) -> tuple[Tensor, State]:
-    """Convolve x (B, T, F, C) with weight (C_out, C, 2, K), stride 2 along frequency."""
-    frame_before = {}
-    if causal:
-        before = torch.zeros_like(x[:, :1]) if state is None else state[key]
-        x = torch.cat([before, x], dim=1)
-        frame_before[key] = x[:, -1:]
-    image = x.permute(0, 3, 1, 2)
-    if transposed:
-        # The newest frame meets the first tap; padding 1 drops the first and last frame.
-        padding = (1, 0)
-        y = functional.conv_transpose2d(
-            image, weight.transpose(0, 1), bias, stride=(1, 2), padding=padding
-        )
-    else:
-        y = functional.conv2d(image, weight, bias, stride=(1, 2), padding=(0 if causal else 1, 0))
-    return y.permute(0, 2, 3, 1), frame_before
+    """Put the frame before x (B, T, ...) in front of it if `causal`, and keep its last frame."""
+    if not causal:
+        return x, {}
+    before = torch.zeros_like(x[:, :1]) if state is None else state[key]
+    return torch.cat([before, x], dim=1), {key: x[:, -1:]}
 
 
 class ComplexFsmn(nn.Module):
@@ -146,7 +126,7 @@ class ComplexFsmn(nn.Module):
     def along_frequency(self, x: Tensor) -> Tensor:
         """Remember lower frequencies: x (B, T, F, 2 * C) -> the same shape. Each frame is alone."""
         z = x.reshape(x.shape[0] * x.shape[1], x.shape[2], 2, -1)
-        return _combine(self.real(z)[0], self.imag(z)[0]).reshape(x.shape)
+        return combine(self.real(z)[0], self.imag(z)[0]).reshape(x.shape)
 
     def along_time(self, x: Tensor, state: State | None, key: str) -> tuple[Tensor, State]:
         """Remember earlier frames: x (B, T, F, 2 * C) -> the same shape."""
@@ -157,10 +137,10 @@ class ComplexFsmn(nn.Module):
         real, real_state = self.real(z, states[0])
         imag, imag_state = self.imag(z, states[1])
         after = {f"{key}.real": real_state["memory"], f"{key}.imag": imag_state["memory"]}
-        return _combine(real, imag).reshape(x.shape), after
+        return combine(real, imag).reshape(x.shape), after
 
 
-def _combine(real: Tensor, imag: Tensor) -> Tensor:
+def combine(real: Tensor, imag: Tensor) -> Tensor:
     """Combine R and I of (re, im), both (..., 2, C), into R(re) - I(im), R(im) + I(re)."""
     re = real[..., 0, :] - imag[..., 1, :]
     im = real[..., 1, :] + imag[..., 0, :]
@@ -194,7 +174,7 @@ class ComplexSqueezeExcite(nn.Module):
             before = torch.zeros_like(mean[:, 0]) if state is None else state[key]
             mean = running_mean(mean, before, self.memory_frames)
             after[key] = mean[:, -1]
-        gates = _combine(self.real(mean), self.imag(mean))  # (B, T or 1, 2, C)
+        gates = combine(self.real(mean), self.imag(mean))  # (B, T or 1, 2, C)
         return x * gates.flatten(-2)[:, :, None], after
 
 

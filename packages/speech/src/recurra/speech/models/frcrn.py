@@ -17,9 +17,9 @@ from recurra.speech.models.complex_layers import (
     ComplexConvBlock,
     ComplexFsmn,
     ComplexSqueezeExcite,
-    RealConvBlock,
     State,
 )
+from recurra.speech.models.fused_layers import FusedConv, FusedMemory, FusedTransposedConv
 from recurra.speech.models.stft import istft, stft
 
 
@@ -138,7 +138,7 @@ class Unet(nn.Module):
         for level, encoder in enumerate(self.encoders):
             if level > 0:
                 x = self.encoder_memories[level - 1].along_frequency(x)
-            x, new = encoder(x, state, f"{key}.encoder{level}")
+            x, new = encoder([x], state, f"{key}.encoder{level}")
             after |= new
             if level < len(self.encoders) - 1:
                 gated, new = self.skip_gates[level](x, state, f"{key}.skip_gate{level}")
@@ -148,15 +148,14 @@ class Unet(nn.Module):
             x, new = memory.along_time(x, state, f"{key}.bottleneck{level}")
             after |= new
         for level, decoder in enumerate(self.decoders):
-            x, new = decoder(x, state, f"{key}.decoder{level}")
+            inputs = [x] if level == 0 else [x, skips.pop()]
+            x, new = decoder(inputs, state, f"{key}.decoder{level}")
             after |= new
             if level < len(self.decoder_memories):
                 x = self.decoder_memories[level].along_frequency(x)
             if level < len(self.decoder_gates):
                 x, new = self.decoder_gates[level](x, state, f"{key}.decoder_gate{level}")
                 after |= new
-            if skips:
-                x = torch.cat([x, skips.pop()], dim=-1)
         a, b = self.output_re, self.output_im
         re, im = x[..., 0], x[..., 1]
         re, im = (
@@ -216,10 +215,12 @@ class Frcrn(Pretrained):
         return torch.view_as_complex(total.contiguous()), after
 
     def fuse(self) -> "Frcrn":
-        """Fold every norm into its convolution, in place, for inference only; returns self."""
+        """Turn the layers into their fast form, in place, for inference only; returns self."""
         for unet in self.unets:
-            for blocks in (unet.encoders, unet.decoders):
-                for i, block in enumerate(blocks):
-                    if not isinstance(block, RealConvBlock):
-                        blocks[i] = block.fused()
+            if isinstance(unet.encoders[0], FusedConv):
+                break
+            unet.encoders = nn.ModuleList(FusedConv(block) for block in unet.encoders)
+            unet.decoders = nn.ModuleList(FusedTransposedConv(block) for block in unet.decoders)
+            unet.encoder_memories = nn.ModuleList(map(FusedMemory, unet.encoder_memories))
+            unet.decoder_memories = nn.ModuleList(map(FusedMemory, unet.decoder_memories))
         return self.eval()
