@@ -172,3 +172,27 @@ def test_the_top_band_gain_is_what_was_left_between_4_and_7_khz():
     high = np.sin(2 * np.pi * 5500 * t).astype(np.float32)[None]
     gain = top_band_gain(low + high, low + 0.3 * high, 16000)
     np.testing.assert_allclose(gain[:, 1000:-1000], 0.3, atol=0.01)
+
+
+def test_a_device_without_memory_gets_smaller_windows_until_they_fit(identity, monkeypatch):
+    clean, tried = identity._clean, []
+
+    def limited(x):
+        tried.append(x.shape[1])
+        if x.shape[1] > 16000 * 6:
+            raise torch.OutOfMemoryError
+        return clean(x)
+
+    monkeypatch.setattr(identity, "_clean", limited)
+    x = noise(16000 * 13)
+    np.testing.assert_allclose(identity(x, 16000), x, atol=1e-5)
+    assert max(tried) == 16000 * 13
+
+
+def test_a_device_that_cannot_hold_seconds_is_an_error_with_the_remedy(identity, monkeypatch):
+    def full(x):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(identity, "_clean", full)
+    with pytest.raises(RecurraError, match="--device cpu"):
+        identity(noise(16000 * 13), 16000)

@@ -50,7 +50,7 @@ def run(stream, x, cuts):
     return np.concatenate([*(stream.push(block) for block in blocks), stream.flush()], axis=1)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     n=st.integers(0, 700),
     cuts=st.lists(st.integers(0, 700), max_size=8),

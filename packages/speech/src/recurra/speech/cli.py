@@ -93,6 +93,227 @@ def enhance(
     raise typer.Exit(code)
 
 
+@app.command()
+def live(
+    model: ModelOption = "frcrn-live",
+    rate: Annotated[
+        int | None, typer.Option(metavar="HZ", help="Of the samples; devices have their own.")
+    ] = None,
+    channels: Annotated[int, typer.Option(help="Of the samples, interleaved.")] = 1,
+    pcm: Annotated[
+        str, typer.Option("--format", help="Of samples in a pipe: s16le, s24le, s32le or f32le.")
+    ] = "s16le",
+    input_device: Annotated[
+        str | None, typer.Option("--input", metavar="DEVICE", help="Index or name; not a pipe.")
+    ] = None,
+    output_device: Annotated[
+        str | None, typer.Option("--output", metavar="DEVICE", help="Index or name; not a pipe.")
+    ] = None,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="Show the sound devices and exit.")
+    ] = False,
+) -> None:
+    """Clean sound as it comes: raw samples through a pipe, or from one sound device to another.
+
+    Needs a causal model. The latency is printed first, on stderr. Ctrl-C ends.
+
+    \b
+    Examples:
+      parec --rate=16000 --channels=1 --raw | recurra-speech live --rate 16000 > cleaned.raw
+      recurra-speech live --list-devices
+      recurra-speech live --input 1 --output 4
+    """
+    import sys
+
+    from recurra.core.cli import print_table
+    from recurra.speech import live_device
+    from recurra.speech.enhance import Enhancer
+    from recurra.speech.live import clean_pipe
+
+    if list_devices:
+        print_table(
+            [
+                (d.index, d.name, d.inputs, d.outputs, d.sample_rate)
+                for d in live_device.list_devices()
+            ],
+            ["index", "name", "inputs", "outputs", "rate"],
+        )
+        return
+    through_pipe = input_device is None and output_device is None
+    if through_pipe and rate is None:
+        raise typer.BadParameter("raw samples have no rate of their own; give --rate")
+    enhancer = Enhancer.from_pretrained(model)
+
+    def tell(line: str) -> None:
+        typer.echo(f"{PACKAGE}: {line}", err=True)
+
+    if through_pipe:
+        report = clean_pipe(
+            enhancer,
+            sys.stdin.buffer,
+            sys.stdout.buffer,
+            sample_rate=rate,
+            channels=channels,
+            pcm=pcm,
+            tell=tell,
+        )
+    else:
+        report = live_device.clean_devices(
+            enhancer,
+            input=_device(input_device),
+            output=_device(output_device),
+            sample_rate=rate,
+            channels=channels,
+            tell=tell,
+        )
+    if report.clipped:
+        tell(f"warning: {report.clipped} samples were over full scale and clipped")
+    if report.glitches:
+        tell(f"warning: {report.glitches} blocks were late or lost")
+
+
+@app.command()
+def evaluate(
+    reference: Annotated[Path, typer.Argument(help="The clean file, or a folder of clean files.")],
+    estimate: Annotated[Path, typer.Argument(help="What to judge, or a folder of it.")],
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metric", help="si_sdr, pesq, stoi or dnsmos; repeat it.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Score enhanced files against clean ones.
+
+    Folders are matched by relative path, with or without `.enhanced`. What cannot be scored is
+    counted with the reason. PESQ needs `recurra-speech[pesq]`, STOI and DNSMOS `[metrics]`.
+
+    \b
+    Examples:
+      recurra-speech evaluate clean.wav noisy.enhanced.wav
+      recurra-speech evaluate clean/ cleaned/ --metric si_sdr --metric stoi
+    """
+    from recurra.speech.evaluate import evaluate_folders, evaluate_pair
+    from recurra.speech.score_report import print_evaluation, print_pair
+
+    if reference.is_dir() != estimate.is_dir():
+        raise typer.BadParameter("give two files or two folders")
+    if not reference.is_dir():
+        print_pair(evaluate_pair(reference, estimate, metrics), json=json)
+        return
+    with progress("scoring", unit="files") as bar:
+        evaluation = evaluate_folders(
+            reference, estimate, metrics, lambda done, total: bar.advance(1)
+        )
+    print_evaluation(evaluation, PACKAGE, json=json)
+    if not evaluation.means:
+        raise typer.Exit(2)
+    if evaluation.unscored:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plot(
+    noisy: Annotated[Path, typer.Argument(help="The recording before.")],
+    enhanced: Annotated[Path, typer.Argument(help="The recording after.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The picture: .png, .svg or .pdf.")
+    ] = Path("before-after.png"),
+    waveform: Annotated[bool, typer.Option("--waveform", help="Draw the waveforms too.")] = False,
+) -> None:
+    """Draw spectrograms before and after, on one scale.
+
+    \b
+    Example:
+      recurra-speech plot noisy.wav noisy.enhanced.wav -o before-after.png
+    """
+    from recurra.core.errors import RecurraError
+    from recurra.speech.audio.read import read_audio
+    from recurra.speech.plot import plot_before_after
+
+    (before, rate), (after, other_rate) = read_audio(noisy), read_audio(enhanced)
+    if rate != other_rate:
+        raise RecurraError(f"{noisy} has {rate} Hz and {enhanced} {other_rate} Hz; give one rate")
+    typer.echo(f"wrote {plot_before_after(before, after, rate, output, waveform=waveform)}")
+
+
+@app.command()
+def info(model: Annotated[str, typer.Argument()] = "frcrn-small", json: JsonOption = False) -> None:
+    """Describe a model: size, cost, latency, licence.
+
+    \b
+    Example:
+      recurra-speech info frcrn-small
+    """
+    from dataclasses import asdict
+
+    from recurra.core.cli import print_json, print_table
+    from recurra.speech.info import describe
+
+    facts = describe(model)
+    if json:
+        print_json(asdict(facts))
+        return
+    rows = [
+        ("model", f"{facts.name} ({facts.kind})"),
+        ("parameters", f"{facts.parameters / 1e6:.2f} million"),
+        ("stored", f"{facts.stored_bytes / 1e6:.2f} MB"),
+        ("cost", f"{facts.macs_per_second / 1e9:.2f} billion multiply-adds a second of audio"),
+        ("sample rate", f"{facts.sample_rate} Hz"),
+        ("window, hop", f"{facts.window}, {facts.hop} samples"),
+        ("latency", facts.latency_text),
+        ("licence", facts.licence or "not stated"),
+    ]
+    print_table(rows, ["", ""])
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A shipped model, a folder, or a Hub id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file.")],
+) -> None:
+    """Write a model as ONNX, and check it against torch with onnxruntime.
+
+    \b
+    Example:
+      recurra-speech export frcrn-small -o frcrn-small.onnx
+    """
+    from recurra.speech.export import export_onnx
+
+    report = export_onnx(model, output)
+    typer.echo(
+        f"wrote {report.path} ({report.form}, {report.stored_bytes / 1e6:.2f} MB); "
+        f"largest difference from torch {report.max_error:.1e} of the peak"
+    )
+
+
+@app.command()
+def mix(
+    output: Annotated[Path, typer.Argument(help="A new folder: noisy/, clean/ and index.csv.")],
+    corpus: Annotated[Path, typer.Option(metavar="DIR", help="What `data fetch` made.")] = Path(
+        "sounds"
+    ),
+    per_snr: Annotated[int, typer.Option(min=1, help="Mixtures at each of 5 ratios.")] = 60,
+    split: Annotated[
+        str, typer.Option(help="Voices and noises: test, validation, train.")
+    ] = "test",
+    seed: Annotated[int, typer.Option(help="Another seed, other mixtures.")] = 2026,
+) -> None:
+    """Make noisy mixtures with their clean halves: the held-out set, always the same.
+
+    \b
+    Example:
+      recurra-speech mix held-out/ --corpus sounds/
+    """
+    from recurra.speech.data.corpora import Corpus
+    from recurra.speech.data.test_set import HeldOutConfig, write_held_out_set
+
+    config = HeldOutConfig(seed=seed, split=split, per_snr=per_snr)
+    made = write_held_out_set(output, Corpus(corpus), config)
+    typer.echo(
+        f"wrote {made.folder}: {made.items} mixtures, {made.seconds / 60:.1f} minutes, "
+        f"seed {made.seed}, SHA-256 {made.sha256}"
+    )
+
+
 @data_app.command("fetch")
 def fetch_data(
     folder: Annotated[Path, typer.Argument(help="Where the sounds go (about 3 GB).")],
@@ -161,3 +382,7 @@ def set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def _device(name: str | None) -> int | str | None:
+    return int(name) if name is not None and name.isdigit() else name

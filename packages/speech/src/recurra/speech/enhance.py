@@ -138,13 +138,30 @@ class Enhancer:
 
     def _run_window(self, piece: np.ndarray, options: EnhanceOptions) -> np.ndarray:
         """Clean (C, n) at the model's rate: (3 * C, n), cleaned, as given, and the upper gain."""
-        enhanced = self._clean(torch.from_numpy(np.ascontiguousarray(piece))).numpy()
+        enhanced = self._clean_in_memory(piece)
         gain = top_band_gain(piece, enhanced, self.sample_rate)
         if options.max_attenuation_db is not None:
             floor = np.float32(10 ** (-options.max_attenuation_db / 20))
             enhanced = enhanced + floor * (piece - enhanced)
             gain = gain + floor * (1 - gain)
         return np.concatenate([enhanced, piece, gain])
+
+    def _clean_in_memory(self, piece: np.ndarray) -> np.ndarray:
+        """Clean (C, n) at the model's rate; where the device's memory is too small, in halves."""
+        try:
+            return self._clean(torch.from_numpy(np.ascontiguousarray(piece))).numpy()
+        except torch.OutOfMemoryError as error:
+            overlap = round(_OVERLAP_SECONDS * self.sample_rate)
+            window = piece.shape[1] // 2 + overlap
+            if window <= 2 * overlap:
+                raise RecurraError(
+                    f"{self.device} has no memory for {piece.shape[1] / self.sample_rate:.1f} s of "
+                    f"{piece.shape[0]} channels; use --device cpu"
+                ) from error
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        halves = run_windows([piece], self._clean_in_memory, window=window, overlap=overlap)
+        return np.concatenate(list(halves), axis=1)
 
     @torch.inference_mode()
     def _clean(self, x: Tensor) -> Tensor:

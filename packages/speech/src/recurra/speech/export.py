@@ -154,7 +154,7 @@ class LiveStep(nn.Module):
 
 
 def _transforms(model: Frcrn) -> tuple[Tensor, Tensor]:
-    """Return windowed DFT matrices: (W, 2 * F) forth, (2 * F, W) back, bins as (re, im) pairs."""
+    """Return windowed DFT matrices, (W, 2 * F) forth and (2 * F, W) back, bins as (re, im)."""
     size = model.config.win_length
     window = sqrt_hann(size, torch.zeros((), dtype=torch.float64))
     forth = torch.view_as_real(torch.fft.rfft(torch.diag(window))).flatten(1)

@@ -24,7 +24,7 @@ class ModelInfo:
         kind: the architecture.
         parameters: trained numbers; the statistics of norms are not counted.
         stored_bytes: of model.safetensors.
-        macs_per_second: real multiplications with an addition, for a second of one channel.
+        macs_per_second: real multiply-accumulates for a second of audio, one channel.
         sample_rate: in Hz.
         window, hop: of the short-time Fourier transform, in samples.
         causal: it can run live.

@@ -117,7 +117,7 @@ def clean_devices(
 
 
 class Player:
-    """Answers a device: each block recorded gives as many samples, cleaned, `latency` late."""
+    """Answers a device: a block recorded gives as many samples cleaned, `latency` samples late."""
 
     def __init__(self, stream: EnhancerStream, stop: threading.Event) -> None:
         self._stream = stream

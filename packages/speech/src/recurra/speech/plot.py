@@ -10,6 +10,7 @@ import numpy as np
 from recurra.core.errors import RecurraError, import_extra
 
 _RANGE_DB = 80.0
+_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 _TEXT = "#222222"
 
 
@@ -30,7 +31,7 @@ def plot_before_after(
         noisy: (T,) or (C, T); channels are averaged.
         enhanced: in the shape of `noisy`.
         sample_rate: of both, in Hz.
-        path: of the picture; its ending says which kind (.png, .svg, .pdf). It is replaced.
+        path: of the picture, .png, .svg, .pdf or .jpg; what is there is replaced.
         waveform: draw the waveform above each spectrogram.
         titles: of the two panels.
 
@@ -38,20 +39,15 @@ def plot_before_after(
         `path`.
 
     Raises:
-        RecurraError: nothing to draw, shapes that differ, an ending that matplotlib cannot write.
+        RecurraError: nothing to draw, lengths that differ, or an ending that cannot be written.
         MissingExtraError: matplotlib or librosa is not installed.
     """
+    pair, path = [_mono(noisy), _mono(enhanced)], Path(path)
+    _check(pair, path)
     figures = import_extra("matplotlib.figure", extra="plot", package="recurra-speech")
     agg = import_extra("matplotlib.backends.backend_agg", extra="plot", package="recurra-speech")
     librosa = import_extra("librosa", extra="plot", package="recurra-speech")
     display = import_extra("librosa.display", extra="plot", package="recurra-speech")
-    pair = [_mono(noisy), _mono(enhanced)]
-    if pair[0].shape != pair[1].shape:
-        raise RecurraError(
-            f"the recordings differ in length: {len(pair[0])} and {len(pair[1])} samples"
-        )
-    if not len(pair[0]):
-        raise RecurraError("there are no samples to draw")
 
     # A figure with a canvas of its own: nothing in pyplot's global state, no display needed.
     figure = figures.Figure(figsize=(9, 6.2 if waveform else 4.8), dpi=130, layout="constrained")
@@ -71,7 +67,18 @@ def plot_before_after(
     bar.set_label("level, dB re the loudest point", color=_TEXT)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=_TEXT, labelsize=9)
-    return _save(figure, Path(path))
+    return _save(figure, path)
+
+
+def _check(pair: list[np.ndarray], path: Path) -> None:
+    if path.suffix.lower() not in _ENDINGS:
+        raise RecurraError(f"{path}: a picture ends in {', '.join(_ENDINGS)}")
+    if pair[0].shape != pair[1].shape:
+        raise RecurraError(
+            f"the recordings differ in length: {len(pair[0])} and {len(pair[1])} samples"
+        )
+    if not len(pair[0]):
+        raise RecurraError("there are no samples to draw")
 
 
 def _mono(audio: np.ndarray) -> np.ndarray:
@@ -139,13 +146,9 @@ def _label_time(axes: list[Any], seconds: float) -> None:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    endings = figure.canvas.get_supported_filetypes()
-    ending = path.suffix[1:].lower()
-    if ending not in endings:
-        raise RecurraError(f"{path}: a picture ends in one of .{', .'.join(sorted(endings))}")
     partial = path.with_name(f".{path.name}.partial")
     try:
-        figure.savefig(partial, format=ending, facecolor="white")
+        figure.savefig(partial, format=path.suffix[1:].lower(), facecolor="white")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

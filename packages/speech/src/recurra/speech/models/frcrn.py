@@ -71,7 +71,15 @@ class FrcrnConfig:
         return [outer - 2 * (inner - 1) for outer, inner in pairwise(bins)][::-1]
 
 
+# Presets. Narrow where there are many frequencies, which is where a level costs most.
 FRCRN_SMALL = FrcrnConfig(channels=(12, 16, 24, 32, 40, 40, 40), compression=0.5, level_db=None)
+FRCRN_LIVE = FrcrnConfig(
+    channels=(12, 16, 24, 32, 32, 32, 32),
+    n_unets=1,
+    causal=True,
+    compression=0.5,
+    level_db=None,
+)
 
 
 class Unet(nn.Module):

@@ -1,0 +1,46 @@
+"""Print what `evaluate` found."""
+
+import sys
+from dataclasses import asdict
+
+from recurra.core.cli import print_json, print_table
+from recurra.speech.evaluate import Evaluation, PairScores
+
+
+def print_pair(pair: PairScores, *, json: bool) -> None:
+    """Print the scores of one pair of files, and why a metric gave none."""
+    if json:
+        print_json(asdict(pair))
+        return
+    rows = [(metric, value) for metric, value in pair.scores.items()]
+    print_table(rows, ["metric", "score"], title=f"{pair.estimate} against {pair.reference}")
+    for metric, reason in pair.skipped.items():
+        print(f"no {metric}: {reason}", file=sys.stderr)
+    for note in pair.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def print_evaluation(evaluation: Evaluation, name: str, *, json: bool) -> None:
+    """Print mean scores with their intervals; what could not be scored goes to stderr.
+
+    Args:
+        evaluation: of two folders.
+        name: the command, as it stands before its messages.
+        json: print one document with every pair instead.
+    """
+    if json:
+        print_json(asdict(evaluation) | {"skipped": evaluation.skipped})
+        return
+    rows = [
+        (metric, mean.mean, mean.low, mean.high, mean.count)
+        for metric, mean in evaluation.means.items()
+    ]
+    columns = ["metric", "mean", "95 % from", "to", "files"]
+    print_table(rows, columns, title=f"{len(evaluation.pairs)} files")
+    for metric, reasons in evaluation.skipped.items():
+        for reason, count in reasons.items():
+            print(f"{name}: no {metric} for {count} files: {reason}", file=sys.stderr)
+    for metric, command in evaluation.missing.items():
+        print(f"{name}: no {metric}: {command}", file=sys.stderr)
+    for entry in evaluation.unscored:
+        print(f"{name}: not scored: {entry.path}: {entry.reason}", file=sys.stderr)
