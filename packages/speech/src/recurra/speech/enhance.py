@@ -1,5 +1,6 @@
 """Clean recordings of any rate, length and number of channels."""
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Self, TypeVar
@@ -64,8 +65,9 @@ class Enhancer:
         device: str = "cpu",
         precision: Literal["f32", "bf16"] = "f32",
     ) -> None:
-        """Take over `model`: its norms are folded, so it cannot be trained on afterwards."""
-        self.model = model.fuse().to(device)
+        """Make a fast copy of `model` on a device; `model` itself stays as it is."""
+        self.model = model.eval()
+        self._fast = copy.deepcopy(model).fuse().to(device)
         self.device = torch.device(device)
         self.precision = precision
         self.sample_rate = model.config.sample_rate
@@ -173,7 +175,7 @@ class Enhancer:
         rest = -x.shape[1] % config.hop_length
         padded = functional.pad(x * gain, (edge, edge + rest)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            cleaned = self.model(padded)
+            cleaned = self._fast(padded)
         return cleaned[:, edge : edge + x.shape[1]].float().cpu() / gain
 
 

@@ -68,7 +68,7 @@ def export_onnx(name_or_path: str | Path, path: str | Path) -> ExportReport:
         import_extra(module, extra="export", package="recurra-speech")
     path = Path(path)
     folder = resolve(name_or_path, shipped_in=Frcrn.shipped_in)
-    model = Frcrn.from_pretrained(folder).fuse()
+    model = Frcrn.from_pretrained(folder)
     form = "live" if model.config.causal else "offline"
     # The file is passed on: it says what the model is called, not where it lay on this machine.
     name = folder.name if Path(name_or_path).is_dir() else str(name_or_path)

@@ -16,7 +16,6 @@ from recurra.speech.models.complex_layers import (
     ComplexConvBlock,
     ComplexFsmn,
     ComplexSqueezeExcite,
-    RealConvBlock,
 )
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig, Unet
 
@@ -29,7 +28,7 @@ class FrcrnStep(nn.Module):
     """
 
     def __init__(self, model: Frcrn) -> None:
-        """Rearrange `model`, fused or not; it is left as it was.
+        """Rearrange `model`, as it was trained (not fused); it is left as it was.
 
         Raises:
             RecurraError: the model is not causal.
@@ -158,9 +157,9 @@ class ConvStep(nn.Module):
     next frame's; the second half waits in the state.
     """
 
-    def __init__(self, block: ComplexConvBlock | RealConvBlock, n_bins: int) -> None:
+    def __init__(self, block: ComplexConvBlock, n_bins: int) -> None:
         super().__init__()
-        weight, bias = _real_weights(block)  # (C_out, C_in, 2, K)
+        weight, bias = block.folded()  # (C_out, C_in, 2, K)
         c_out, self.c_in, _, self.kernel = weight.shape
         columns = weight.permute(3, 1, 2, 0).flip(2)  # (K, C_in, this frame | next, C_out)
         self.register_buffer("weight", columns.reshape(self.kernel * self.c_in, -1).contiguous())
@@ -184,9 +183,9 @@ class TransposedConvStep(nn.Module):
     A window of ceil(K / 2) bins gives one even and one odd output bin. Halves as in `ConvStep`.
     """
 
-    def __init__(self, block: ComplexConvBlock | RealConvBlock, n_bins: int) -> None:
+    def __init__(self, block: ComplexConvBlock, n_bins: int) -> None:
         super().__init__()
-        weight, bias = _real_weights(block)  # (C_out, C_in, 2, K)
+        weight, bias = block.folded()  # (C_out, C_in, 2, K)
         c_out, self.c_in, _, kernel = weight.shape
         self.reach = -(-kernel // 2)
         # Bin i adds w[k] to output bin 2 * i + k. The last bin of a window meets k = 0 and 1.
@@ -311,8 +310,3 @@ class GateStep(nn.Module):
         width = x.shape[2]
         gate = four[:, :width] + self.sign * four[:, width:]
         return x * gate[:, None], mean
-
-
-def _real_weights(block: ComplexConvBlock | RealConvBlock) -> tuple[Tensor, Tensor]:
-    fused = block if isinstance(block, RealConvBlock) else block.fused()
-    return fused.weight.detach(), fused.bias.detach()
