@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -62,3 +64,12 @@ def test_another_thread_can_train_too():
     thread.start()
     thread.join()
     assert entered == [False]
+
+
+def test_a_data_worker_ends_when_its_training_process_is_gone():
+    # A worker whose parent died before it started has another parent than it was told.
+    code = (
+        "import os, time; from recurra.core.training.interruption import start_worker;"
+        "start_worker(0, parent=os.getppid() + 1); time.sleep(60)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == 1

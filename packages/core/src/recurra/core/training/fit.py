@@ -1,7 +1,9 @@
 """The training loop: one for every app, resumable to the bit."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch.utils.data import DataLoader
 from recurra.core.errors import RecurraError
 from recurra.core.training.data_order import DataOrder
 from recurra.core.training.fit_config import FitConfig
-from recurra.core.training.interruption import Interrupted, Interruption, ignore_signals
+from recurra.core.training.interruption import Interrupted, Interruption, start_worker
 from recurra.core.training.metrics_log import MetricsLog
 from recurra.core.training.optimization import Optimization, build_accelerator, seed_all
 from recurra.core.training.progress_lines import Progress
@@ -152,7 +154,7 @@ class _Sitting:
                 num_workers=config.workers,
                 collate_fn=self.task.collate,
                 pin_memory=self.accelerator.device.type == "cuda",
-                worker_init_fn=ignore_signals,
+                worker_init_fn=partial(start_worker, parent=os.getpid()),
                 generator=torch.Generator().manual_seed(config.seed),
             )
         )
