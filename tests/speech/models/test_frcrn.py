@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from recurra.core.errors import CheckpointError
+from recurra.speech.losses import si_sdr
 from recurra.speech.models.complex_layers import running_mean
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 
@@ -63,12 +64,29 @@ def test_rows_of_a_batch_equal_the_row_alone():
         torch.testing.assert_close(model(audio[row : row + 1])[0], batch[row], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("config", [SMALL, CAUSAL], ids=["look_ahead", "causal"])
+@pytest.mark.parametrize("tile", [1, 600, 10**6])
 @torch.no_grad()
-def test_folding_the_norms_changes_nothing():
-    model = build(SMALL)
-    audio = torch.randn(2, 640, dtype=torch.float64)
-    before = model(audio)
-    torch.testing.assert_close(model.fuse()(audio), before, rtol=0, atol=1e-12)
+def test_the_fast_form_gives_the_same_in_tiles_of_any_size(config, tile, monkeypatch):
+    monkeypatch.setattr("recurra.speech.models.fused_layers.TILE", tile)
+    model = build(config)
+    x = spectrum()
+    before, state = model.mask(x)
+    after, fast_state = model.fuse().mask(x)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-12)
+    for name, value in state.items():
+        torch.testing.assert_close(fast_state[name], value, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_bf16_autocast_stays_near_f32():
+    model = build(SMALL).float().fuse()
+    audio = torch.randn(1, 3200, generator=torch.Generator().manual_seed(2))
+    exact = model(audio)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(audio)
+    assert not torch.equal(rough, exact)
+    assert si_sdr(rough.float(), exact) > 35
 
 
 def test_gradients_reach_every_weight():

@@ -90,7 +90,8 @@ class Fsmn(nn.Module):
         current[self.order - 1] = 1
         n_shared = line.shape[2:-1].numel()
         taps = (self.taps + current).repeat(1, n_shared, 1)
-        y, _ = fir(line[:, ahead:].flatten(2), taps, left=0, right=ahead)
+        # Under autocast the line is in a lower precision than the parameters.
+        y, _ = fir(line[:, ahead:].flatten(2), taps.to(line.dtype), left=0, right=ahead)
         return y.reshape(y.shape[0], y.shape[1], *line.shape[2:])
 
 

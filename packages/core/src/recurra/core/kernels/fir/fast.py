@@ -1,13 +1,13 @@
 """The portable fast form of `fir`: depthwise convolution in channels-last layout.
 
-A depthwise `conv1d` on (B, C, T) walks each channel's row alone. Laid out channels-last, one
-vector instruction serves as many channels as it has lanes. PyTorch's own backward of that layout
-is several times slower than its forward, so the backward pass is written out: the gradient to x
-is the same filter reversed, and that to the taps is one product a tap, over pieces that stay in
+A depthwise `conv1d` on (B, C, T) walks each channel's row alone. Laid out channels-last, one vector
+instruction serves as many channels as it has lanes. PyTorch's own backward of that layout is
+several times slower than its forward, so the backward pass is written out: the gradient to x is the
+same filter reversed, and the gradient to the taps is one product a tap, over pieces that stay in
 the processor's cache.
 
-On one core with AVX2 (`benchmarks/kernels.py fir`), `conv1d` takes 1.7 times as long forward and 2.9
-times with gradients for 20 taps over (100, 159, 256), 5.1 and 2.6 times for 17 taps over
+On one core with AVX2 (`benchmarks/kernels.py fir`), `conv1d` takes 1.7 times as long forward and
+2.9 times with gradients for 20 taps over (100, 159, 256), 5.1 and 2.6 times for 17 taps over
 (1, 4000, 2048), 7.3 and 4.2 times for 39 taps over (1, 4000, 512) with m = 2.
 """
 
@@ -51,7 +51,7 @@ def _convolve(x: Tensor, taps: Tensor, dilation: int) -> Tensor:
 
 
 class _Depthwise(torch.autograd.Function):
-    """Depthwise filter with a backward of differentiable pieces, so that it can be repeated."""
+    """Depthwise filter whose backward is made of differentiable pieces, so that it can be repeated."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, taps: Tensor, dilation: int) -> Tensor:
