@@ -51,7 +51,7 @@ def _convolve(x: Tensor, taps: Tensor, dilation: int) -> Tensor:
 
 
 class _Depthwise(torch.autograd.Function):
-    """Depthwise filter whose backward is made of differentiable pieces, so that it can be repeated."""
+    """Depthwise filter whose backward is made of differentiable pieces, so it can be repeated."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, taps: Tensor, dilation: int) -> Tensor:
