@@ -35,10 +35,14 @@ def test_enhance_with_the_shipped_weights_brings_the_example_nearer_to_its_clean
 
 
 def test_evaluate_tells_what_of_two_folders_it_could_not_score(call, tmp_path, capsys):
-    for folder, names in (("clean", ("a.wav", "b.wav")), ("made", ("a.enhanced.wav",))):
-        for name in names:
-            (tmp_path / folder).mkdir(exist_ok=True)
-            shutil.copy(tmp_path / "noisy.wav", tmp_path / folder / name)
+    for folder in ("clean", "made"):
+        (tmp_path / folder).mkdir()
+    for source, copy in (
+        ("clean.wav", "clean/a.wav"),
+        ("clean.wav", "clean/b.wav"),
+        ("noisy.wav", "made/a.enhanced.wav"),
+    ):
+        shutil.copy(tmp_path / source, tmp_path / copy)
     assert call("evaluate", "clean", "made", "--metric", "si_sdr") == 1
     captured = capsys.readouterr()
     assert "si_sdr" in captured.out

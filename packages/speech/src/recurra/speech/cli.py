@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import Batch, JsonOption, create_app, expand_inputs, progress, run
+from recurra.core.errors import RecurraError
 
 PACKAGE = "recurra-speech"
 app = create_app(
@@ -77,7 +78,7 @@ def enhance(
     found = expand_inputs(inputs, wanted=is_input)
     pairs = dict(choose_outputs(found, output))
     if residual is not None and len(pairs) > 1:
-        raise typer.BadParameter("--residual needs a single input")
+        raise RecurraError("--residual needs a single input")
     options = EnhanceOptions(band, max_attenuation, window, jobs)
     file_options = FileOptions(downmix, force, residual)
     batch = Batch(PACKAGE, json=json, stdout_is_data=None in pairs.values())
@@ -141,7 +142,7 @@ def live(
         return
     through_pipe = input_device is None and output_device is None
     if through_pipe and rate is None:
-        raise typer.BadParameter("raw samples have no rate of their own; give --rate")
+        raise RecurraError("raw samples have no rate of their own; give --rate")
     set_threads(1)  # a frame is too little work to share
     enhancer = Enhancer.from_pretrained(model)
 
@@ -198,7 +199,7 @@ def evaluate(
     from recurra.speech.score_report import print_evaluation, print_pair
 
     if reference.is_dir() != estimate.is_dir():
-        raise typer.BadParameter("give two files or two folders")
+        raise RecurraError("give two files or two folders")
     if not reference.is_dir():
         print_pair(evaluate_pair(reference, estimate, metrics), json=json)
         return
@@ -228,7 +229,6 @@ def plot(
     Example:
       recurra-speech plot noisy.wav noisy.enhanced.wav -o before-after.png
     """
-    from recurra.core.errors import RecurraError
     from recurra.speech.audio.read import read_audio
     from recurra.speech.plot import plot_before_after
 
