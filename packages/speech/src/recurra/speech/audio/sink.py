@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 import warnings
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -100,7 +101,7 @@ class Placement:
         self.temporary.unlink(missing_ok=True)
 
 
-class AudioSink:
+class AudioSink(ABC):
     """Audio written block by block. A context manager: an exception inside leaves nothing behind.
 
     Attributes:
@@ -164,14 +165,17 @@ class AudioSink:
         finally:
             self.placement.discard()
 
+    @abstractmethod
     def _encode(self, block: Audio) -> None:
-        raise NotImplementedError
+        """Write a block (C, n)."""
 
+    @abstractmethod
     def _finish(self) -> None:
-        raise NotImplementedError
+        """Complete the file under its temporary name."""
 
+    @abstractmethod
     def _drop(self) -> None:
-        raise NotImplementedError
+        """Let go of the file, which is thrown away."""
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -14,7 +15,7 @@ from recurra.speech.audio.format import AudioError, AudioFormat, AudioWarning
 Audio = NDArray[np.float32]
 
 
-class AudioSource:
+class AudioSource(ABC):
     """Audio read block by block, float32 (C, n) with full scale at 1. A context manager.
 
     Attributes:
@@ -70,8 +71,9 @@ class AudioSource:
         self.notes.append(text)
         warnings.warn(f"{self.name}: {text}", AudioWarning, stacklevel=3)
 
+    @abstractmethod
     def _decode(self, size: int) -> Iterator[Audio]:
-        raise NotImplementedError
+        """Give blocks (C, n) with n = `size` but for the last."""
 
     def _check_finite(self, block: Audio) -> None:
         if math.isfinite(float(np.sum(block))) or np.isfinite(block).all():
