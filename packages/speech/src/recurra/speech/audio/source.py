@@ -63,6 +63,7 @@ class AudioSource(ABC):
         if self._read_so_far == 0:
             raise AudioError(f"{self.name}: holds no audio (0 samples)")
 
+    @abstractmethod
     def close(self) -> None:
         """Release the file; safe to call twice."""
 
