@@ -25,6 +25,8 @@ PLAIN = MixingConfig(
     reverberant_share=0.0,
     band_limited_share=0.0,
     clipped_share=0.0,
+    speed_share=0.0,
+    equalised_share=0.0,
 )
 
 
@@ -73,10 +75,10 @@ def test_pairs_are_finite_and_fit_full_scale(corpus):
 
 @pytest.mark.parametrize("snr", [-5.0, 0.0, 20.0])
 def test_the_ratio_is_the_one_asked_for(corpus, snr):
-    config = replace(PLAIN, snr_db=(snr, snr), level_db=(-30.0, -30.0))
+    config = replace(PLAIN, snr_db=(snr, snr), level_db=(-50.0, -50.0))
     for noisy, clean in pairs(corpus, config):
         assert snr_db(clean, noisy - clean) == pytest.approx(snr, abs=0.05)
-        assert active_level_db(clean) == pytest.approx(-30, abs=0.05)
+        assert active_level_db(clean) == pytest.approx(-50, abs=0.05)
 
 
 def test_too_loud_pairs_are_turned_down_together(corpus):
@@ -151,3 +153,10 @@ def test_babble_is_of_the_split_and_not_of_the_speaker(corpus):
 def test_a_config_that_cannot_be_is_refused(wrong):
     with pytest.raises(RecurraError, match="must"):
         MixingConfig(**wrong)
+
+
+def test_other_speeds_and_responses_make_other_speech_of_the_same_voice(corpus):
+    plain, *_ = (clean for _, clean in pairs(corpus, PLAIN))
+    for change in ({"speed_share": 1.0}, {"equalised_share": 1.0}):
+        changed, *_ = (clean for _, clean in pairs(corpus, replace(PLAIN, **change)))
+        assert np.abs(changed - plain).max() > 0.01 * np.abs(plain).max()

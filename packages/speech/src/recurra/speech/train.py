@@ -103,7 +103,7 @@ def train(
 
 
 def _validation_mixing(config: TrainConfig) -> MixingConfig:
-    """Make every held-out mixture one of speech and noise, at the levels that matter most."""
+    """Make every held-out mixture one of speech and noise, as recorded, at usual ratios."""
     return replace(
         config.data,
         seconds=config.validation_seconds,
@@ -111,4 +111,6 @@ def _validation_mixing(config: TrainConfig) -> MixingConfig:
         snr_db=(0.0, 10.0),
         noise_only_share=0.0,
         clean_share=0.0,
+        speed_share=0.0,
+        equalised_share=0.0,
     )

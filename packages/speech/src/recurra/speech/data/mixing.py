@@ -19,6 +19,7 @@ from recurra.speech.data.rooms import RoomConfig, draw_room, reverberate
 from recurra.speech.data.sources import NoiseSource, SpeechSource
 from recurra.speech.data.speech_level import active_power, gain_to, power_db
 from recurra.speech.data.synthetic_noise import babble, draw_computed
+from recurra.speech.data.variety import at_speed, draw_equaliser
 
 HEADROOM = 0.99
 
@@ -42,7 +43,9 @@ class MixingConfig:
     """How pairs are made. Shares are probabilities; ranges are (lowest, highest), uniform.
 
     Of all noise `computed_share` is computed, `babble_share` is babble of voices of the split, and
-    the rest is recorded. The level is the active level of the clean speech.
+    the rest is recorded. The level is the active level of the clean speech. A speed is drawn for
+    the voice and for each recorded noise in `speed_share` of the cases, a frequency response for
+    the voice and for the noise in `equalised_share` of them.
     """
 
     seed: int = 0
@@ -58,6 +61,11 @@ class MixingConfig:
     reverberant_share: float = 0.3
     band_limited_share: float = 0.15
     clipped_share: float = 0.05
+    speed_share: float = 0.5
+    voice_speed: tuple[float, float] = (0.85, 1.2)
+    noise_speed: tuple[float, float] = (0.6, 1.6)
+    equalised_share: float = 0.4
+    equaliser_db: float = 8.0
     room: RoomConfig = field(default_factory=RoomConfig)
 
     def __post_init__(self) -> None:
@@ -100,19 +108,25 @@ class Mixtures(Dataset):
         snr_db = rng.uniform(*config.snr_db)
         level_db = rng.uniform(*config.level_db)
         case = rng.random()
-        spoken = self.speech.draw(rng, self.length)
+        voice = self.speech.draw_voice(rng)
+        spoken = at_speed(
+            lambda length: self.speech.draw(rng, length, voice=voice).audio,
+            self.length,
+            self._draw_speed(rng, config.voice_speed),
+        )
+        spoken = self._maybe_equalise(rng, spoken)
         clean_only = case < config.clean_share
         noise_only = not clean_only and case < config.clean_share + config.noise_only_share
         if noise_only:
             noisy = scale_to(self._draw_noise(rng, None), level_db - snr_db)
             clean = np.zeros_like(noisy)
         elif clean_only:
-            noisy = clean = scale_to_active(spoken.audio, level_db)
+            noisy = clean = scale_to_active(spoken, level_db)
         else:
-            heard, clean = spoken.audio, spoken.audio
+            heard, clean = spoken, spoken
             if rng.random() < config.reverberant_share:
-                heard, clean = reverberate(spoken.audio, draw_room(rng, config.room))
-            noise = self._draw_noise(rng, spoken.label)
+                heard, clean = reverberate(spoken, draw_room(rng, config.room))
+            noise = self._draw_noise(rng, voice)
             gain = np.float32(gain_to(active_power(clean), level_db))
             clean = clean * gain
             noisy = heard * gain + scale_to(noise, level_db - snr_db)
@@ -130,16 +144,33 @@ class Mixtures(Dataset):
         if rng.random() < self.config.second_noise_share:
             softer_db = rng.uniform(-15.0, 0.0)
             noise = scale_to(noise, 0.0) + scale_to(self._draw_one_noise(rng, voice), softer_db)
-        return noise
+        return self._maybe_equalise(rng, noise)
 
     def _draw_one_noise(self, rng: np.random.Generator, voice: str | None) -> np.ndarray:
         """Recorded, computed, or babble without the voice that speaks, (T,)."""
+        config = self.config
         case = rng.random()
-        if case < self.config.babble_share:
+        if case < config.babble_share:
             return babble(rng, self.length, self.speech, without=voice)
-        if case < self.config.babble_share + self.config.computed_share:
+        if case < config.babble_share + config.computed_share:
             return draw_computed(rng, self.length)[1]
-        return self.noise.draw(rng, self.length).audio
+        return at_speed(
+            lambda length: self.noise.draw(rng, length).audio,
+            self.length,
+            self._draw_speed(rng, config.noise_speed),
+        )
+
+    def _draw_speed(self, rng: np.random.Generator, speeds: tuple[float, float]) -> float:
+        """A speed, as likely an interval up as down, or 1."""
+        if rng.random() >= self.config.speed_share:
+            return 1.0
+        return float(np.exp(rng.uniform(*np.log(speeds))))
+
+    def _maybe_equalise(self, rng: np.random.Generator, audio: np.ndarray) -> np.ndarray:
+        """What another microphone would have recorded of (T,), or the same."""
+        if rng.random() >= self.config.equalised_share:
+            return audio
+        return filter_gain(audio, draw_equaliser(rng, self.config.equaliser_db))
 
 
 def item_generator(seed: int, epoch: int, index: int) -> np.random.Generator:

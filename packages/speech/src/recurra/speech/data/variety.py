@@ -1,0 +1,44 @@
+"""More voices, noises and microphones than were recorded: other speeds, other frequency responses.
+
+Speed moves pitch and formants together (Ko et al. 2015, "Audio augmentation for speech
+recognition"), which makes another voice of a voice and another machine of a machine.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import soxr
+
+from recurra.speech.data.filtering import SAMPLE_RATE
+
+# An equaliser has a free gain at each of these frequencies and is smooth between them.
+_EQUALISER_HERTZ = np.geomspace(60.0, 8000.0, 7)
+
+
+def at_speed(draw: Callable[[int], np.ndarray], length: int, speed: float) -> np.ndarray:
+    """Return `length` samples of what `draw(n)` gives, played `speed` times as fast.
+
+    Args:
+        draw: gives n samples (n,) float32.
+        length: samples wanted.
+        speed: 1 is unchanged; 2 is an octave up.
+
+    Returns:
+        (length,) float32.
+    """
+    if speed == 1.0:
+        return draw(length)
+    audio = draw(int(np.ceil(length * speed)) + 1)
+    played = soxr.resample(audio, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
+    return np.ascontiguousarray(played[:length])
+
+
+def draw_equaliser(rng: np.random.Generator, most_db: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a smooth random gain over frequency (Hz), within plus and minus `most_db`."""
+    decibels = rng.uniform(-most_db, most_db, len(_EQUALISER_HERTZ))
+
+    def gain(hertz: np.ndarray) -> np.ndarray:
+        octaves = np.log(np.maximum(hertz, 1.0))
+        return 10 ** (np.interp(octaves, np.log(_EQUALISER_HERTZ), decibels) / 20)
+
+    return gain
