@@ -110,7 +110,7 @@ def score(options: argparse.Namespace) -> tuple[Record, list[Record]]:
 
 def enhance_folder(model: str, noisy: Path, out: Path) -> Path:
     """Write what one of our models makes of every file, as 32-bit floats."""
-    from recurra.speech.enhance import Enhancer
+    from recurra.speech.enhancer import Enhancer
 
     out.mkdir(parents=True)
     enhancer = Enhancer.from_pretrained(model)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recurra.core.errors import MissingExtraError, RecurraError
-from recurra.speech.enhance import Enhancer
+from recurra.speech.enhancer import Enhancer
 from recurra.speech.export import LiveStep, WholeClip, export_onnx
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 from recurra.speech.stream import FrameStream

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recurra.core.errors import RecurraError
-from recurra.speech.enhance import Enhancer
+from recurra.speech.enhancer import Enhancer
 from recurra.speech.live import PCM_FORMATS, clean_pipe, decode_pcm, encode_pcm
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 
@@ -177,7 +177,7 @@ def test_bad_requests_are_one_line_each(enhancer):
 def test_a_process_whose_reader_leaves_says_nothing_at_exit(tmp_path):
     build().save_pretrained(tmp_path / "model")
     code = (
-        "import sys; from recurra.speech.enhance import Enhancer; "
+        "import sys; from recurra.speech.enhancer import Enhancer; "
         "from recurra.speech.live import clean_pipe; "
         "e = Enhancer.from_pretrained(sys.argv[1]); "
         "r = clean_pipe(e, sys.stdin.buffer, sys.stdout.buffer, sample_rate=16000); "

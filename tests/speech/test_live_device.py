@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recurra.core.errors import RecurraError
-from recurra.speech.enhance import Enhancer
+from recurra.speech.enhancer import Enhancer
 from recurra.speech.live_device import Player, clean_devices, list_devices
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra.core.errors import RecurraError
-from recurra.speech.enhance import Enhancer
+from recurra.speech.enhancer import Enhancer
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 from recurra.speech.stream import EnhancerStream, FrameStream
 

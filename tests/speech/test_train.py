@@ -8,7 +8,7 @@ import pytest
 
 from recurra.core.cli import load_config, run
 from recurra.speech.cli import app
-from recurra.speech.enhance import Enhancer
+from recurra.speech.enhancer import Enhancer
 from recurra.speech.models.frcrn import FRCRN_SMALL
 from recurra.speech.train import TrainConfig
 

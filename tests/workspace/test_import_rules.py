@@ -98,13 +98,13 @@ def test_a_room_of_core_is_known_to_these_rules() -> None:
         ("recurra.core.layers.fsmn", "recurra.core.kernels", False),
         ("recurra.core.training.fit", "recurra.core.pretrained", True),
         ("recurra.core.cli.app", "recurra.core.errors", False),
-        ("recurra.core.cli.app", "recurra.speech.enhance", True),
+        ("recurra.core.cli.app", "recurra.speech.enhancer", True),
         ("recurra.speech.models.frcrn", "recurra.core.layers", False),
         ("recurra.speech.models.frcrn", "recurra.vision.models", True),
-        ("recurra.speech.models.frcrn", "recurra.speech.enhance", True),
+        ("recurra.speech.models.frcrn", "recurra.speech.enhancer", True),
         ("recurra.speech.audio.read", "recurra.speech.data.decode", True),
-        ("recurra.speech.enhance", "recurra.speech.cli", True),
-        ("recurra.speech.enhance_files", "recurra.speech.enhance", False),
+        ("recurra.speech.enhancer", "recurra.speech.cli", True),
+        ("recurra.speech.enhance_files", "recurra.speech.enhancer", False),
     ],
 )
 def test_the_rules_tell_right_from_wrong(name: str, other: str, broken: bool) -> None:

@@ -72,8 +72,8 @@ def enhance(
       recurra-speech enhance talk.mp4 -o talk.wav --max-attenuation 20
       sox in.flac -t wav - | recurra-speech enhance - > clean.wav
     """
-    from recurra.speech.enhance import EnhanceOptions, Enhancer
     from recurra.speech.enhance_files import FileOptions, choose_outputs, enhance_file, is_input
+    from recurra.speech.enhancer import EnhanceOptions, Enhancer
 
     found = expand_inputs(inputs, wanted=is_input)
     pairs = dict(choose_outputs(found, output))
@@ -128,7 +128,7 @@ def live(
 
     from recurra.core.cli import print_table
     from recurra.speech import live_device
-    from recurra.speech.enhance import Enhancer
+    from recurra.speech.enhancer import Enhancer
     from recurra.speech.live import clean_pipe
 
     if list_devices:

@@ -14,7 +14,7 @@ from recurra.speech.audio.format import CONTAINERS, MUXERS, AudioFormat
 from recurra.speech.audio.read import AudioSource, open_audio
 from recurra.speech.audio.sink import AudioSink
 from recurra.speech.audio.write import create_audio
-from recurra.speech.enhance import EnhanceOptions, Enhancer
+from recurra.speech.enhancer import EnhanceOptions, Enhancer
 
 _BLOCK_SECONDS = 1.0
 MARK = ".enhanced"

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from recurra.core.errors import RecurraError, import_extra
 from recurra.core.pretrained import resolve
-from recurra.speech.enhance import Enhancer, level_gain
+from recurra.speech.enhancer import Enhancer, level_gain
 from recurra.speech.info import licence_of
 from recurra.speech.models.frcrn import Frcrn
 from recurra.speech.models.frcrn_step import FrcrnStep

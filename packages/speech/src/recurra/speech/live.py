@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from recurra.core.errors import RecurraError
-from recurra.speech.enhance import Enhancer
+from recurra.speech.enhancer import Enhancer
 from recurra.speech.stream import EnhancerStream
 
 _BLOCK_SECONDS = 0.01

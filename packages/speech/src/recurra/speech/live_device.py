@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recurra.core.errors import RecurraError, import_extra
-from recurra.speech.enhance import Enhancer
+from recurra.speech.enhancer import Enhancer
 from recurra.speech.live import LiveReport, open_stream
 from recurra.speech.stream import EnhancerStream
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from recurra.core.errors import RecurraError
 from recurra.speech.bands import top_band_gain
-from recurra.speech.enhance import EnhanceOptions, Enhancer, level_gain
+from recurra.speech.enhancer import EnhanceOptions, Enhancer, level_gain
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 
 RATES = [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000]
@@ -196,3 +196,15 @@ def test_a_device_that_cannot_hold_seconds_is_an_error_with_the_remedy(identity,
     monkeypatch.setattr(identity, "_clean", full)
     with pytest.raises(RecurraError, match="--device cpu"):
         identity(noise(16000 * 13), 16000)
+
+
+def test_the_package_offers_the_function_and_not_a_module():
+    import recurra.speech
+    import recurra.speech.enhance_files
+    from recurra.speech import enhance, enhancer
+
+    assert recurra.speech.enhance is enhance is enhancer.enhance
+    assert recurra.speech.Enhancer is Enhancer
+    assert "enhance" in dir(recurra.speech)
+    with pytest.raises(AttributeError, match="no attribute 'enhanced'"):
+        _ = recurra.speech.enhanced
