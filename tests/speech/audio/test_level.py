@@ -3,37 +3,38 @@
 import numpy as np
 import pytest
 
-from recurra.speech.audio import active_level_db, active_mask, gain_for, peak_db, rms_db
-
-TONE = np.sin(2 * np.pi * 100 * np.arange(16000) / 16000)
-
-
-def test_a_full_scale_sine_is_three_decibels_below_full_scale():
-    assert rms_db(TONE) == pytest.approx(-3.0103, abs=1e-3)
-    assert peak_db(TONE) == pytest.approx(0.0, abs=1e-3)
+from recurra.speech.audio import active_level_db
+from recurra.speech.audio.level import active_power, gain_to, power_db
 
 
-def test_silence_and_nothing_are_infinitely_low():
-    for audio in (np.zeros(1000), np.zeros((2, 0))):
-        assert rms_db(audio) == peak_db(audio) == active_level_db(audio, 16000) == -np.inf
+def tone(seconds, sample_rate=16000, amplitude=0.3):
+    t = np.arange(round(seconds * sample_rate)) / sample_rate
+    return (amplitude * np.sin(2 * np.pi * 500 * t)).astype(np.float32)
 
 
-def test_pauses_do_not_change_the_active_level():
-    paused = np.concatenate([TONE, np.zeros(48000), TONE])
-    assert active_level_db(paused, 16000) == pytest.approx(-3.0103, abs=1e-3)
-    assert rms_db(paused) == pytest.approx(-3.0103 - 10 * np.log10(5 / 2), abs=1e-3)
-    assert active_mask(paused, 16000).sum() == 100
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_pauses_do_not_count(rate):
+    # 0.3^2 / 2 = -13.47 dB
+    speech = tone(1.024, rate)  # 32 whole frames
+    assert active_level_db(speech, rate) == pytest.approx(-13.47, abs=0.01)
+    paused = np.concatenate([speech, np.zeros(2 * rate, np.float32)])
+    assert active_level_db(paused, rate) == pytest.approx(-13.47, abs=0.01)
 
 
-def test_the_gate_lies_where_it_is_said():
-    quiet = np.concatenate([TONE, TONE * gain_for(-39), TONE * gain_for(-41)])
-    assert active_mask(quiet, 16000, 40.0).reshape(3, 50).all(axis=1).tolist() == [
-        True,
-        True,
-        False,
-    ]
+def test_the_gate_lies_30_db_below_the_loudest_frame():
+    loud, faint, fainter = tone(1.024), tone(1.024) * 10 ** (-29 / 20), tone(1.024) * 10**-1.55
+    alone = active_power(loud)
+    assert active_power(np.concatenate([loud, faint])) == pytest.approx(alone / 2, rel=2e-3)
+    assert active_power(np.concatenate([loud, fainter])) == pytest.approx(alone, rel=1e-6)
 
 
-def test_gain_is_on_samples():
-    assert gain_for(20) == pytest.approx(10)
-    assert rms_db(TONE * gain_for(-6)) == pytest.approx(rms_db(TONE) - 6)
+def test_silence_is_minus_120_db_and_keeps_its_level():
+    silence = np.zeros(1000, np.float32)
+    assert active_level_db(silence) == -120
+    assert active_power(np.zeros(0, np.float32)) == 0
+    assert gain_to(0.0, -20.0) == 1.0
+    assert power_db(0.01) == pytest.approx(-20)
+
+
+def test_a_gain_brings_a_power_to_a_level():
+    assert gain_to(0.01, -40.0) == pytest.approx(0.1)

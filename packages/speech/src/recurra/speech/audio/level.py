@@ -1,67 +1,54 @@
-"""How loud audio is, in dB relative to full scale: a sine of amplitude 1 has -3.01 dB RMS."""
+"""How loud speech is while somebody speaks, after the idea of ITU-T P.56: pauses do not count."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-_FRAME_SECONDS = 0.02
-
-
-def rms_db(audio: NDArray[np.floating]) -> float:
-    """Root mean square over all samples and channels of (T,) or (C, T); -inf for silence."""
-    return _db(float(np.mean(np.square(audio, dtype=np.float64)))) if audio.size else -np.inf
+ACTIVE_BELOW_PEAK_DB = 30.0
+SILENCE_DB = -120.0
+_FRAME_SECONDS = 0.032
 
 
-def peak_db(audio: NDArray[np.floating]) -> float:
-    """The largest absolute sample of (T,) or (C, T); -inf for silence."""
-    peak = float(np.max(np.abs(audio))) if audio.size else 0.0
-    return _db(peak * peak)
+def frame_power(audio: np.ndarray, sample_rate: int = 16_000) -> np.ndarray:
+    """Mean square of consecutive frames of 32 ms.
 
+    Args:
+        audio: (T,) float; a last part frame is left out unless it is the only one.
+        sample_rate: in Hz.
 
-def frame_levels_db(audio: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
-    """RMS of each 20 ms frame of (T,) or (C, T), the last one shorter: (frames,)."""
-    channels = np.atleast_2d(audio)  # (C, T)
-    size = max(1, round(_FRAME_SECONDS * sample_rate))
-    power = np.mean(np.square(channels, dtype=np.float64), axis=0)  # (T,)
-    starts = np.arange(0, power.size, size)
-    counts = np.minimum(size, power.size - starts)
-    if not starts.size:
-        return np.zeros(0)
-    sums = np.add.reduceat(power, starts)
-    with np.errstate(divide="ignore"):
-        return 10 * np.log10(sums / counts)
-
-
-def active_mask(
-    audio: NDArray[np.floating], sample_rate: int, below_peak_db: float = 40.0
-) -> NDArray[np.bool_]:
-    """Which 20 ms frames of (T,) or (C, T) are near the loudest, within `below_peak_db`: (frames,).
-
-    Silent audio has no active frame.
+    Returns:
+        (frames,) float32.
     """
-    levels = frame_levels_db(audio, sample_rate)
-    if not levels.size or not np.isfinite(levels.max()):
-        return np.zeros(levels.size, dtype=bool)
-    return levels >= levels.max() - below_peak_db
+    size = round(_FRAME_SECONDS * sample_rate)
+    whole = len(audio) // size
+    if whole == 0:
+        return np.array([np.mean(np.square(audio)) if len(audio) else 0.0], dtype=np.float32)
+    frames = audio[: whole * size].reshape(whole, size)
+    return np.einsum("ft,ft->f", frames, frames) / np.float32(size)
 
 
-def active_level_db(
-    audio: NDArray[np.floating], sample_rate: int, below_peak_db: float = 40.0
-) -> float:
-    """RMS over the active frames only, so that pauses do not count; -inf for silence.
+def active_power(audio: np.ndarray, sample_rate: int = 16_000) -> float:
+    """Mean square over the frames that are at most 30 dB below the loudest one; 0 for silence."""
+    power = frame_power(audio, sample_rate)
+    peak = float(power.max())
+    if peak <= 0.0:
+        return 0.0
+    return float(power[power > peak * 10 ** (-ACTIVE_BELOW_PEAK_DB / 10)].mean())
 
-    A simple stand-in for ITU-T P.56: on speech with pauses the two agree within a few dB.
+
+def active_level_db(audio: np.ndarray, sample_rate: int = 16_000) -> float:
+    """Active level in dB of full scale (a square wave of amplitude 1); -120 for silence.
+
+    Args:
+        audio: (T,) float, full scale at 1.
+        sample_rate: in Hz.
     """
-    levels = frame_levels_db(audio, sample_rate)
-    active = active_mask(audio, sample_rate, below_peak_db)
-    if not active.any():
-        return -np.inf
-    return _db(float(np.mean(10 ** (levels[active] / 10))))
+    return power_db(active_power(audio, sample_rate))
 
 
-def gain_for(change_db: float) -> float:
-    """The factor on samples that changes their level by `change_db`."""
-    return float(10 ** (change_db / 20))
+def power_db(power: float) -> float:
+    """10 log10 of a mean square, never below -120."""
+    return max(SILENCE_DB, 10.0 * float(np.log10(max(power, 1e-12))))
 
 
-def _db(power: float) -> float:
-    return 10 * float(np.log10(power)) if power > 0 else -np.inf
+def gain_to(power: float, target_db: float) -> float:
+    """The factor that brings a mean square to a level in dB; 1 for silence."""
+    return 10.0 ** ((target_db - power_db(power)) / 20.0) if power > 1e-12 else 1.0

@@ -212,7 +212,11 @@ class Frcrn(Pretrained):
 
     def mask(self, spectrum: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Return the complex mask (B, T, F) of a complex spectrum (B, T, F), and the next state."""
-        x = torch.view_as_real(spectrum)
+        mask, state = self.real_mask(torch.view_as_real(spectrum), state)
+        return torch.view_as_complex(mask.contiguous()), state
+
+    def real_mask(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Do the same on real and imaginary parts, (B, T, F, 2): ONNX has no complex numbers."""
         if self.config.compression != 1:
             magnitude = x.square().sum(dim=-1, keepdim=True)
             x = x * (magnitude + 1e-12) ** ((self.config.compression - 1) / 2)
@@ -222,7 +226,7 @@ class Frcrn(Pretrained):
             x, new = unet(x, state, f"unet{i}")
             after |= new
             total = total + torch.tanh(x)
-        return torch.view_as_complex(total.contiguous()), after
+        return total, after
 
     def fuse(self) -> "Frcrn":
         """Turn the layers into their fast form, in place, for inference only; returns self."""
