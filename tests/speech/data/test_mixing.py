@@ -6,7 +6,6 @@ import pytest
 from torch.utils.data import DataLoader
 
 from recurra.core.errors import RecurraError
-from recurra.speech.audio.level import active_level_db
 from recurra.speech.data.mixing import (
     MixingConfig,
     Mixtures,
@@ -15,6 +14,7 @@ from recurra.speech.data.mixing import (
     limit_band,
     snr_db,
 )
+from recurra.speech.data.speech_level import active_level_db
 
 # Nothing but speech and noise: what remains can be checked by hand.
 PLAIN = MixingConfig(

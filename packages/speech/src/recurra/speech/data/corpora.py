@@ -16,12 +16,12 @@ from typing import Literal
 import numpy as np
 
 from recurra.core.errors import RecurraError
-from recurra.speech.audio.level import active_level_db
 from recurra.speech.data.debian_archive import AUDIO_SUFFIXES
 from recurra.speech.data.decode import UnusableSoundError, decode
 from recurra.speech.data.fetch import sounds_folder
 from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.manifest import Manifest, Package, Split, load_manifest
+from recurra.speech.data.speech_level import active_level_db
 from recurra.speech.data.trimming import level_speech, limit_peak, trim
 
 _VERSION = 1

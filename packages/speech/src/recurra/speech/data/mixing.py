@@ -12,12 +12,12 @@ import torch
 from torch.utils.data import Dataset
 
 from recurra.core.errors import RecurraError
-from recurra.speech.audio.level import active_power, gain_to, power_db
 from recurra.speech.data.corpora import Corpus
 from recurra.speech.data.filtering import SAMPLE_RATE, filter_gain
 from recurra.speech.data.manifest import Split
 from recurra.speech.data.rooms import RoomConfig, draw_room, reverberate
 from recurra.speech.data.sources import NoiseSource, SpeechSource
+from recurra.speech.data.speech_level import active_power, gain_to, power_db
 from recurra.speech.data.synthetic_noise import babble, draw_computed
 from recurra.speech.data.variety import at_speed, draw_equaliser
 

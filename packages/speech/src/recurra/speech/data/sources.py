@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from recurra.speech.audio.level import frame_power
 from recurra.speech.data.corpora import Clip, Corpus
 from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.manifest import Split
+from recurra.speech.data.speech_level import frame_power
 from recurra.speech.data.splits import noises, voices
 
 GAP_SECONDS = (0.1, 0.6)

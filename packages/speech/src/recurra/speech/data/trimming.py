@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from recurra.speech.audio.level import active_power, gain_to
 from recurra.speech.data.filtering import SAMPLE_RATE
+from recurra.speech.data.speech_level import active_power, gain_to
 
 SPEECH_LEVEL_DB = -26.0
 _FRAME = SAMPLE_RATE // 100

@@ -1,8 +1,28 @@
 import numpy as np
 import pytest
 
-from recurra.speech.audio import active_level_db
+from recurra.speech.data.speech_level import active_level_db, active_power, gain_to, power_db
 from recurra.speech.data.trimming import fade, level_speech, limit_peak, trim
+
+
+def test_pauses_do_not_count(make_tone):
+    # 0.3^2 / 2 = -13.47 dB
+    speech = make_tone(500, 1.024, amplitude=0.3)
+    assert active_level_db(speech) == pytest.approx(-13.47, abs=0.01)
+    paused = np.concatenate([speech, np.zeros(512 * 60, np.float32)])
+    assert active_level_db(paused) == pytest.approx(-13.47, abs=0.01)
+
+
+def test_silence_is_minus_120_db_and_keeps_its_level():
+    silence = np.zeros(1000, np.float32)
+    assert active_level_db(silence) == -120
+    assert active_power(np.zeros(0, np.float32)) == 0
+    assert gain_to(0.0, -20.0) == 1.0
+    assert power_db(0.01) == pytest.approx(-20)
+
+
+def test_a_gain_brings_a_power_to_a_level():
+    assert gain_to(0.01, -40.0) == pytest.approx(0.1)
 
 
 def test_trimming_keeps_the_sound_and_a_margin(make_tone):
