@@ -14,7 +14,7 @@ from recurra.speech.models.complex_layers import centred_mean
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RATE = 16000
 SECONDS = 120
-WINDOW, OVERLAP = 30, 4
+WINDOW, OVERLAP = 30, 7
 MOMENT = 0.4  # seconds: what ITU-R BS.1770 measures momentary loudness over
 HEARD_DB = -70  # full scale is 0: below this, its absolute gate, a moment does not count
 

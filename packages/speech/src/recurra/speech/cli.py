@@ -7,7 +7,7 @@ import typer
 
 from recurra.core.cli import Batch, JsonOption, create_app, expand_inputs, progress, run
 from recurra.core.errors import RecurraError
-from recurra.speech.cli_models import models_app
+from recurra.speech.cli_models import export, import_checkpoint, info
 
 PACKAGE = "recurra-speech"
 app = create_app(
@@ -15,7 +15,6 @@ app = create_app(
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Sounds to train on.")
 app.add_typer(data_app, name="data")
-app.add_typer(models_app)
 
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="A shipped model, a model folder, or a Hub id.")
@@ -238,6 +237,11 @@ def plot(
     if rate != other_rate:
         raise RecurraError(f"{noisy} has {rate} Hz and {enhanced} {other_rate} Hz; give one rate")
     typer.echo(f"wrote {plot_before_after(before, after, rate, output, waveform=waveform)}")
+
+
+app.command()(info)
+app.command()(export)
+app.command("import")(import_checkpoint)
 
 
 @app.command()

@@ -7,10 +7,7 @@ import typer
 
 from recurra.core.cli import JsonOption
 
-models_app = typer.Typer(rich_markup_mode=None)
 
-
-@models_app.command()
 def info(model: Annotated[str, typer.Argument()] = "frcrn-small", json: JsonOption = False) -> None:
     """Describe a model: size, cost, latency, licence.
 
@@ -40,7 +37,6 @@ def info(model: Annotated[str, typer.Argument()] = "frcrn-small", json: JsonOpti
     print_table(rows, ["", ""])
 
 
-@models_app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A shipped model, a folder, or a Hub id.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file.")],
@@ -60,7 +56,6 @@ def export(
     )
 
 
-@models_app.command("import")
 def import_checkpoint(
     checkpoint: Annotated[
         Path, typer.Argument(help="A .pt file, or the folder that holds last_best_checkpoint.")

@@ -18,8 +18,10 @@ from recurra.speech.stream import EnhancerStream
 from recurra.speech.windows import run_windows
 
 DEFAULT_MODEL = "frcrn-small"
-# Of two windows; short ones overlap by a quarter.
-_OVERLAP_SECONDS = 4.0
+# Of two windows; short ones overlap by a quarter. The means of frcrn-small reach 4 s to each side.
+# On two minutes of changing noise, in windows of 30 s, level steps at joins were up to 0.84 dB with
+# 4 s, 0.42 with 6 and 0.35 with 7, and SI-SDR against the whole was 39, 45 and 52 dB.
+_OVERLAP_SECONDS = 7.0
 _SHORTEST_WINDOW = 4.0  # seconds
 Audio = TypeVar("Audio", np.ndarray, Tensor)
 
