@@ -88,8 +88,9 @@ def test_si_sdr_agrees_with_a_small_example_by_hand():
 def test_si_sdr_agrees_with_the_one_that_training_maximises():
     rng = np.random.default_rng(1)
     clean, noise = rng.standard_normal((2, 4000))
-    ours = si_sdr(clean, clean + 0.4 * noise)
-    theirs = losses.si_sdr(torch.from_numpy(clean + 0.4 * noise), torch.from_numpy(clean)).item()
+    ours = si_sdr(reference=clean, estimate=clean + 0.4 * noise)
+    pair = {"reference": clean, "estimate": clean + 0.4 * noise}
+    theirs = losses.si_sdr(**{name: torch.from_numpy(x) for name, x in pair.items()}).item()
     assert ours == pytest.approx(theirs, abs=1e-9)
 
 

@@ -71,8 +71,8 @@ def test_the_join_is_a_straight_cross_fade():
             overlap=8,
         )
     )
-    # Of the overlap's 8 samples, 2 at each end belong to one window alone.
-    np.testing.assert_allclose(y[0, 42:50], [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1])
+    # Of the overlap's 8 samples, 3 at each end belong to one window alone.
+    np.testing.assert_allclose(y[0, 42:50], [0, 0, 0, 0.25, 0.75, 1, 1, 1])
 
 
 def test_an_overlap_of_half_a_window_is_refused():

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from recurra.core.errors import CheckpointError
+from recurra.core.layers import Fsmn
 from recurra.core.pretrained import load_tensors
 from recurra.speech.models.complex_layers import ComplexConvBlock, ComplexFsmn
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
@@ -69,6 +70,14 @@ def test_memory_along_frequency(fused):
     )
     memory = FusedMemory(memory) if fused else memory
     close(memory.along_frequency(channels_last(tensors["in.0"])), channels_last(tensors["out.0"]))
+
+
+def test_one_real_memory():
+    weights, tensors = vectors("frcrn_UniDeepFsmn")
+    weights["taps"] = weights.pop("conv1.weight")[:, 0, :, 0].t()[..., None]
+    memory = Fsmn(12, order=20)
+    load_tensors(memory, weights)
+    close(memory.eval()(tensors["in.0"])[0], tensors["out.0"])
 
 
 def test_memory_along_time():

@@ -7,6 +7,7 @@ import typer
 
 from recurra.core.cli import Batch, JsonOption, create_app, expand_inputs, progress, run
 from recurra.core.errors import RecurraError
+from recurra.speech.cli_models import export, import_checkpoint, info
 
 PACKAGE = "recurra-speech"
 app = create_app(
@@ -238,54 +239,9 @@ def plot(
     typer.echo(f"wrote {plot_before_after(before, after, rate, output, waveform=waveform)}")
 
 
-@app.command()
-def info(model: Annotated[str, typer.Argument()] = "frcrn-small", json: JsonOption = False) -> None:
-    """Describe a model: size, cost, latency, licence.
-
-    \b
-    Example:
-      recurra-speech info frcrn-small
-    """
-    from dataclasses import asdict
-
-    from recurra.core.cli import print_json, print_table
-    from recurra.speech.info import describe
-
-    facts = describe(model)
-    if json:
-        print_json(asdict(facts))
-        return
-    rows = [
-        ("model", f"{facts.name} ({facts.kind})"),
-        ("parameters", f"{facts.parameters / 1e6:.2f} million"),
-        ("stored", f"{facts.stored_bytes / 1e6:.2f} MB"),
-        ("cost", f"{facts.macs_per_second / 1e9:.2f} billion multiply-adds a second of audio"),
-        ("sample rate", f"{facts.sample_rate} Hz"),
-        ("window, hop", f"{facts.window}, {facts.hop} samples"),
-        ("latency", facts.latency_text),
-        ("licence", facts.licence or "not stated"),
-    ]
-    print_table(rows, ["", ""])
-
-
-@app.command()
-def export(
-    model: Annotated[str, typer.Argument(help="A shipped model, a folder, or a Hub id.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file.")],
-) -> None:
-    """Write a model as ONNX, and check it against torch with onnxruntime.
-
-    \b
-    Example:
-      recurra-speech export frcrn-small -o frcrn-small.onnx
-    """
-    from recurra.speech.export import export_onnx
-
-    report = export_onnx(model, output)
-    typer.echo(
-        f"wrote {report.path} ({report.form}, {report.stored_bytes / 1e6:.2f} MB); "
-        f"largest difference from torch {report.max_error:.1e} of the peak"
-    )
+app.command()(info)
+app.command()(export)
+app.command("import")(import_checkpoint)
 
 
 @app.command()

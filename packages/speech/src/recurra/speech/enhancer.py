@@ -18,7 +18,11 @@ from recurra.speech.stream import EnhancerStream
 from recurra.speech.windows import run_windows
 
 DEFAULT_MODEL = "frcrn-small"
-_OVERLAP_SECONDS = 2.0
+# Of two windows; short ones overlap by a quarter. The means of frcrn-small reach 4 s to each side.
+# On two minutes of changing noise, in windows of 30 s, level steps at joins were up to 0.84 dB with
+# 4 s, 0.42 with 6 and 0.35 with 7, and SI-SDR against the whole was 39, 45 and 52 dB.
+_OVERLAP_SECONDS = 7.0
+_SHORTEST_WINDOW = 4.0  # seconds
 Audio = TypeVar("Audio", np.ndarray, Tensor)
 
 
@@ -42,10 +46,10 @@ class EnhanceOptions:
     def __post_init__(self) -> None:
         if self.band not in ("keep", "model"):
             raise RecurraError(f"the band is 'keep' or 'model', not {self.band!r}")
-        if self.window_seconds <= 2 * _OVERLAP_SECONDS:
+        if not self.window_seconds >= _SHORTEST_WINDOW:
             raise RecurraError(
-                f"a window of {self.window_seconds:g} s is too short: give more than "
-                f"{2 * _OVERLAP_SECONDS:g} s"
+                f"a window of {self.window_seconds:g} s is too short: give {_SHORTEST_WINDOW:g} s "
+                "or more"
             )
         if self.max_attenuation_db is not None and not self.max_attenuation_db >= 0:
             raise RecurraError(
@@ -122,11 +126,12 @@ class Enhancer:
         gains = _Gains(self.sample_rate, sample_rate)
         down = StreamResampler(sample_rate, self.sample_rate, channels)
         up = StreamResampler(self.sample_rate, sample_rate, 2 * channels)
+        window = round(options.window_seconds * self.sample_rate)
         at_model_rate = run_windows(
             _resampled(line.passing(blocks), down),
             lambda piece: self._run_window(piece, options),
-            window=round(options.window_seconds * self.sample_rate),
-            overlap=round(_OVERLAP_SECONDS * self.sample_rate),
+            window=window,
+            overlap=self._overlap(window),
             jobs=options.jobs,
         )
         for piece in _resampled(gains.splitting(at_model_rate, 2 * channels), up):
@@ -153,17 +158,22 @@ class Enhancer:
         try:
             return self._clean(torch.from_numpy(np.ascontiguousarray(piece))).numpy()
         except torch.OutOfMemoryError as error:
-            overlap = round(_OVERLAP_SECONDS * self.sample_rate)
-            window = piece.shape[1] // 2 + overlap
-            if window <= 2 * overlap:
+            window = -(-4 * piece.shape[1] // 7)  # two of them, with the overlap of a quarter
+            if window < _SHORTEST_WINDOW * self.sample_rate:
                 raise RecurraError(
                     f"{self.device} has no memory for {piece.shape[1] / self.sample_rate:.1f} s of "
                     f"{piece.shape[0]} channels; use --device cpu"
                 ) from error
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        halves = run_windows([piece], self._clean_in_memory, window=window, overlap=overlap)
+        halves = run_windows(
+            [piece], self._clean_in_memory, window=window, overlap=self._overlap(window)
+        )
         return np.concatenate(list(halves), axis=1)
+
+    def _overlap(self, window: int) -> int:
+        """Return the samples that windows of `window` samples share."""
+        return min(round(_OVERLAP_SECONDS * self.sample_rate), window // 4)
 
     @torch.inference_mode()
     def _clean(self, x: Tensor) -> Tensor:

@@ -92,15 +92,14 @@ class WholeClip(nn.Module):
 
     def __init__(self, model: Frcrn) -> None:
         super().__init__()
-        self.config = model.config
-        self.unets = model.unets
+        self.model = model
         analysis, synthesis = _transforms(model)
         self.register_buffer("analysis", analysis.t()[:, None].contiguous())  # (2 * F, 1, W)
         self.register_buffer("synthesis", synthesis[:, None].contiguous())  # (2 * F, 1, W)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Clean audio (B, n): the same shape."""
-        config = self.config
+        config = self.model.config
         gain = None if config.level_db is None else level_gain(audio, config.level_db)
         edge, n = config.win_length - config.hop_length, audio.shape[1]
         # As many zeros as `enhance` puts behind, so that a model's mean over time is the same.
@@ -108,14 +107,7 @@ class WholeClip(nn.Module):
         padded = functional.pad(audio if gain is None else audio * gain, (edge, edge + behind))
         spectrum = functional.conv1d(padded[:, None], self.analysis, stride=config.hop_length)
         spectrum = spectrum.transpose(1, 2).unflatten(2, (-1, 2))  # (B, T, F, 2)
-        x = spectrum
-        if config.compression != 1:
-            power = spectrum.square().sum(dim=-1, keepdim=True) + 1e-12
-            x = spectrum * power ** ((config.compression - 1) / 2)
-        mask = torch.zeros_like(x)
-        for i, unet in enumerate(self.unets):
-            x, _ = unet(x, None, f"unet{i}")
-            mask = mask + torch.tanh(x)
+        mask, _ = self.model.real_mask(spectrum)
         (re, im), (mask_re, mask_im) = spectrum.unbind(-1), mask.unbind(-1)
         masked = torch.stack([re * mask_re - im * mask_im, re * mask_im + im * mask_re], dim=-1)
         columns = masked.flatten(2).transpose(1, 2)

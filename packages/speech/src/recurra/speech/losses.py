@@ -4,15 +4,15 @@ import torch
 from torch import Tensor
 
 
-def si_sdr(estimate: Tensor, reference: Tensor) -> Tensor:
+def si_sdr(*, reference: Tensor, estimate: Tensor) -> Tensor:
     """Scale-invariant signal-to-distortion ratio in dB, higher is better.
 
     Source: Le Roux et al. 2019, "SDR - half-baked or well done?" (arXiv 1811.02508, eq. 5), with
     both signals made zero-mean first.
 
     Args:
-        estimate: (..., n).
         reference: (..., n), what it should be, at any scale.
+        estimate: (..., n).
 
     Returns:
         (...,) in dB; about -200 for a silent estimate or reference.
@@ -75,7 +75,7 @@ def enhancement_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> dict[str
     estimate, clean = estimate / level, clean / level
     spectral = compressed_spectral_error(estimate, clean)
     spoken = clean.square().mean(dim=-1) > 1e-6
-    ratio = si_sdr(estimate, clean).clamp(max=40)
+    ratio = si_sdr(reference=clean, estimate=estimate).clamp(max=40)
     ratio = torch.where(spoken, ratio, torch.zeros_like(ratio))
     mean_ratio = ratio.sum() / spoken.sum().clamp(min=1)
     loss = spectral.mean() - 0.02 * ratio.mean()

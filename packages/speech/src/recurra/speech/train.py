@@ -66,7 +66,7 @@ class EnhancementTask(Task):
             values = enhancement_loss(self._enhance(model, noisy), clean, noisy)
             totals["loss"] += values["loss"].item()
             totals["si_sdr"] += values["si_sdr"].item()
-            totals["si_sdr_noisy"] += si_sdr(noisy, clean).item()
+            totals["si_sdr_noisy"] += si_sdr(reference=clean, estimate=noisy).item()
         return {name: total / len(self._validation) for name, total in totals.items()}
 
     def _enhance(self, model: nn.Module, noisy: Tensor) -> Tensor:

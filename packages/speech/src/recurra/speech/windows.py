@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 Array = np.ndarray
-_CONTEXT = 0.25  # share of the overlap at each end of a window that is computed but not heard
+_CONTEXT = 0.4  # share of the overlap at each end of a window that is computed but not heard
 
 
 def run_windows(
@@ -21,7 +21,7 @@ def run_windows(
     """Run a function on overlapping windows of a stream and join what it gives.
 
     Windows start every `window - overlap` samples. In an overlap the earlier window is heard first;
-    the two cross-fade linearly in the middle half. A stream that fits one window is run whole. The
+    the two cross-fade linearly in the middle fifth. A stream that fits one window is run whole. The
     windows, and so the output, are the same for any `jobs`.
 
     Args:

@@ -9,7 +9,7 @@ import av.error
 import av.logging
 import numpy as np
 
-from recurra.speech.audio.format import AudioError, AudioFormat
+from recurra.speech.audio.format import OPUS_RATES, AudioError, AudioFormat
 from recurra.speech.audio.sink import Audio, AudioSink, Placement, write_error
 from recurra.speech.audio.video import CopiedStreams
 
@@ -21,7 +21,6 @@ _NO_DELAY_FIELD = {"adts", "avi", "flv", "mpegts"}
 _ENCODERS = {"mp3": "libmp3lame", "opus": "libopus"}
 # Encoders that take any rate and then mean this one.
 _ONLY_RATE = {"adpcm_g722": 16000, "g722": 16000, "amr_nb": 8000, "amr_wb": 16000, "gsm": 8000}
-_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 class AvSink(AudioSink):
@@ -157,7 +156,7 @@ def check_codec(audio_format: AudioFormat, sample_rate: int, channels: int, name
 def encoder_of(audio_format: AudioFormat, sample_rate: int) -> str:
     """FFmpeg's encoder for a codec. Vorbis becomes Opus: its encoder in FFmpeg is a sketch."""
     codec = audio_format.codec or ""
-    if codec == "vorbis" and sample_rate in _OPUS_RATES:
+    if codec == "vorbis" and sample_rate in OPUS_RATES:
         return "libopus"
     return _ENCODERS.get(codec, codec)
 

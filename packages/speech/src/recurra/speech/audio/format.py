@@ -83,6 +83,7 @@ MUXERS: dict[str, tuple[str, str]] = {
     ".g722": ("g722", "g722"),
 }
 VIDEO_MUXERS = {"mp4", "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "3gp"}
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 LOSSY_SUBTYPES = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
 
 

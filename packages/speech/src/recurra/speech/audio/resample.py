@@ -22,13 +22,12 @@ class StreamResampler:
         rate_in: samples a second of the blocks pushed.
         rate_out: samples a second of the blocks returned.
         channels: channels of every block.
-        quality: soxr's name: "HQ" or "VHQ".
 
     Raises:
         ValueError: a rate or the number of channels is below one.
     """
 
-    def __init__(self, rate_in: int, rate_out: int, channels: int, quality: str = "VHQ") -> None:
+    def __init__(self, rate_in: int, rate_out: int, channels: int) -> None:
         if min(rate_in, rate_out, channels) < 1:
             raise ValueError(
                 f"rates and channels must be at least 1, not {rate_in}, {rate_out}, {channels}"
@@ -40,7 +39,7 @@ class StreamResampler:
         self._stream: soxr.ResampleStream | None = None
         if rate_in != rate_out:
             self._stream = soxr.ResampleStream(
-                rate_in, rate_out, channels, dtype="float32", quality=quality
+                rate_in, rate_out, channels, dtype="float32", quality="VHQ"
             )
 
     def push(self, block: Audio) -> Audio:
@@ -84,13 +83,13 @@ class StreamResampler:
         return block
 
 
-def resample(audio: Audio, rate_in: int, rate_out: int, quality: str = "VHQ") -> Audio:
+def resample(audio: Audio, rate_in: int, rate_out: int) -> Audio:
     """Resample whole audio (T,) or (C, T); the length becomes `resampled_length(T, ...)`.
 
     Source: the soxr library; the same samples as `StreamResampler` fed in blocks.
     """
     audio = np.asarray(audio, dtype=np.float32)
     channels = audio[None] if audio.ndim == 1 else audio
-    stream = StreamResampler(rate_in, rate_out, channels.shape[0], quality)
+    stream = StreamResampler(rate_in, rate_out, channels.shape[0])
     out = np.concatenate([stream.push(channels), stream.flush()], axis=1)
     return out[0] if audio.ndim == 1 else out

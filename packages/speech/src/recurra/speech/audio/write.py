@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from recurra.speech.audio.format import AudioError, AudioFormat, output_format
+from recurra.speech.audio.format import OPUS_RATES, AudioError, AudioFormat, output_format
 from recurra.speech.audio.id3 import make_tag, put_first, read_tag
 from recurra.speech.audio.read import ForwardFile
 from recurra.speech.audio.riff import set_aiff_frames, set_channel_mask
@@ -21,7 +21,6 @@ _ONE_BYTE = {"PCM_S8", "PCM_U8", "ULAW", "ALAW"}
 _LARGEST_WAV = (1 << 32) - (1 << 16)  # room for the header and the tags
 # Seen with libsndfile 1.2.2 on loud noise: the samples read back are other samples.
 _DAMAGED_BY_LIBSNDFILE = {"ALAC_20", "ALAC_24", "ALAC_32"}
-_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _MOST_CHANNELS = {"FLAC": 8, "MP3": 2, "OGG": 255}
 # Vorbis at 44.1 kHz: kbit/s a channel at the encoder's qualities 0, 0.1, ... 1.
@@ -188,7 +187,7 @@ def check_format(audio_format: AudioFormat, sample_rate: int, channels: int, nam
         raise AudioError(
             f"{name}: {container} holds at most {most} channels, not {channels}; write .wav"
         )
-    rates = {"OPUS": _OPUS_RATES, "MPEG_LAYER_III": _MP3_RATES}.get(subtype)
+    rates = {"OPUS": OPUS_RATES, "MPEG_LAYER_III": _MP3_RATES}.get(subtype)
     if rates is not None and sample_rate not in rates:
         listed = ", ".join(map(str, rates))
         kind = "Opus" if subtype == "OPUS" else "MP3"

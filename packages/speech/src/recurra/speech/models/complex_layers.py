@@ -151,29 +151,35 @@ class ComplexSqueezeExcite(nn.Module):
     """Scale each channel by a gate computed from its mean over frequency and time.
 
     The gates are a complex product, but they are applied to the real and imaginary parts alone, as
-    the official network does. A causal gate sees a running mean over time with the time constant
-    `memory_frames` instead of the mean over the whole clip.
+    the official network does. The mean is over the whole clip, or over the `reach` frames to each
+    side that there are. A causal gate sees a running mean with the time constant `memory_frames`
+    instead.
 
     Source: `SELayer` of ClearerVoice-Studio (`frcrn_se_16k/se_layer.py`); Hu et al. 2018.
     """
 
-    def __init__(self, channels: int, *, reduction: int, memory_frames: int | None) -> None:
+    def __init__(
+        self, channels: int, *, reduction: int, memory_frames: int | None, reach: int | None = None
+    ) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
         self.real = _gate(channels, hidden)
         self.imag = _gate(channels, hidden)
         self.memory_frames = memory_frames
+        self.reach = reach
 
     def forward(self, x: Tensor, state: State | None, key: str) -> tuple[Tensor, State]:
         """Scale x (B, T, F, 2 * C)."""
         mean = x.mean(dim=2).unflatten(-1, (2, -1))  # (B, T, 2, C)
         after = {}
-        if self.memory_frames is None:
-            mean = mean.mean(dim=1, keepdim=True)
-        else:
+        if self.memory_frames is not None:
             before = torch.zeros_like(mean[:, 0]) if state is None else state[key]
             mean = running_mean(mean, before, self.memory_frames)
             after[key] = mean[:, -1]
+        elif self.reach is not None:
+            mean = centred_mean(mean, self.reach)
+        else:
+            mean = mean.mean(dim=1, keepdim=True)
         gates = combine(self.real(mean), self.imag(mean))  # (B, T or 1, 2, C)
         return x * gates.flatten(-2)[:, :, None], after
 
@@ -197,3 +203,15 @@ def running_mean(x: Tensor, before: Tensor, frames: int) -> Tensor:
         pieces.append(mean.reshape(piece.shape))
         before = pieces[-1][:, -1]
     return torch.cat(pieces, dim=1)
+
+
+def centred_mean(x: Tensor, reach: int) -> Tensor:
+    """Return the mean over the frames t - reach to t + reach that there are, for x (B, T, ...)."""
+    n_frames = x.shape[1]
+    frame = torch.arange(n_frames, device=x.device)
+    begin, end = (frame - reach).clamp(min=0), (frame + reach + 1).clamp(max=n_frames)
+    # Half precision would not hold the sums.
+    sums = x.to(torch.promote_types(x.dtype, torch.float32)).cumsum(dim=1)
+    sums = torch.cat([torch.zeros_like(sums[:, :1]), sums], dim=1).flatten(2)  # (B, T + 1, ...)
+    mean = (sums[:, end] - sums[:, begin]) / (end - begin)[:, None]
+    return mean.reshape(x.shape).to(x.dtype)

@@ -36,6 +36,10 @@ class FrcrnConfig:
         n_unets: 1 or 2; the second refines what the first gives, and their masks add up.
         causal: no output frame sees a later input frame, so that the network can stream.
         squeeze_frames: time constant of the causal squeeze-excitation's running mean, in frames.
+        squeeze_reach: frames to each side that a squeeze-excitation averages over where the network
+            is not causal; None: the whole clip, as the official network. With a reach, clips up to
+            that long give the same, and what is far away in a longer one does not matter, so that
+            it can be cut into windows.
         compression: the network sees |X| ** compression with X's phase; 1 is the plain spectrum.
             Below 1 loud and quiet recordings look alike (not in the paper).
         level_db: the level, in dB re full scale, that a recording is brought to before the network
@@ -51,6 +55,7 @@ class FrcrnConfig:
     n_unets: int = 2
     causal: bool = False
     squeeze_frames: int = 50
+    squeeze_reach: int | None = None
     compression: float = 1.0
     level_db: float | None = -25.0
 
@@ -72,7 +77,9 @@ class FrcrnConfig:
 
 
 # Presets. Narrow where there are many frequencies, which is where a level costs most.
-FRCRN_SMALL = FrcrnConfig(channels=(12, 16, 24, 32, 40, 40, 40), compression=0.5, level_db=None)
+FRCRN_SMALL = FrcrnConfig(
+    channels=(12, 16, 24, 32, 40, 40, 40), squeeze_reach=200, compression=0.5, level_db=None
+)
 FRCRN_LIVE = FrcrnConfig(
     channels=(12, 16, 24, 32, 32, 32, 32),
     n_unets=1,
@@ -93,7 +100,10 @@ class Unet(nn.Module):
 
         def squeeze(channels: int) -> ComplexSqueezeExcite:
             return ComplexSqueezeExcite(
-                channels, reduction=config.reduction, memory_frames=memory_frames
+                channels,
+                reduction=config.reduction,
+                memory_frames=memory_frames,
+                reach=config.squeeze_reach,
             )
 
         self.encoders = nn.ModuleList(
@@ -202,7 +212,11 @@ class Frcrn(Pretrained):
 
     def mask(self, spectrum: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Return the complex mask (B, T, F) of a complex spectrum (B, T, F), and the next state."""
-        x = torch.view_as_real(spectrum)
+        mask, state = self.real_mask(torch.view_as_real(spectrum), state)
+        return torch.view_as_complex(mask.contiguous()), state
+
+    def real_mask(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Do the same on real and imaginary parts, (B, T, F, 2): ONNX has no complex numbers."""
         if self.config.compression != 1:
             magnitude = x.square().sum(dim=-1, keepdim=True)
             x = x * (magnitude + 1e-12) ** ((self.config.compression - 1) / 2)
@@ -212,7 +226,7 @@ class Frcrn(Pretrained):
             x, new = unet(x, state, f"unet{i}")
             after |= new
             total = total + torch.tanh(x)
-        return torch.view_as_complex(total.contiguous()), after
+        return total, after
 
     def fuse(self) -> "Frcrn":
         """Turn the layers into their fast form, in place, for inference only; returns self."""

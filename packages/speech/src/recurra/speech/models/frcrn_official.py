@@ -6,11 +6,14 @@ of ClearerVoice-Studio (`frcrn_se_16k/{frcrn,unet,complex_nn,se_layer}.py`).
 """
 
 import re
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from recurra.core.errors import CheckpointError
+from recurra.core.pretrained import load_tensors, read_foreign
+from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 
 _ALIASES = {
     "encoders": "encoder",
@@ -24,6 +27,57 @@ _ALIASES = {
 _NOT_USED = re.compile(r"i?stft\.|unet2?\.(fsmn_enc0|fsmn_dec6|se_layer_dec5|se_layer_enc6)\.")
 
 
+_WIDTH = "unets.0.encoders.0.weight_re"
+_CARD = """# FRCRN, imported
+
+Made by `recurra-speech import` of the checkpoint `{name}` in the layout of the official
+`FRCRN_SE_16K` (ClearerVoice-Studio). What the weights may be used for is what their source says.
+"""
+
+
+def import_official(checkpoint: str | Path, folder: str | Path) -> Frcrn:
+    """Make a model folder of an official checkpoint.
+
+    Args:
+        checkpoint: the file that torch.save wrote, bare or under the key "model", or the folder in
+            which `last_best_checkpoint` names it.
+        folder: new, empty, or an earlier model folder, which is replaced.
+
+    Returns:
+        the model, in eval mode, as `Frcrn.from_pretrained(folder)` gives it.
+
+    Raises:
+        CheckpointError: it is not there, not such a checkpoint, damaged or incomplete.
+        RecurraError: `folder` holds something else.
+    """
+    path = _checkpoint_file(Path(checkpoint))
+    foreign = read_foreign(path, under=("model",))
+    try:
+        tensors = from_official(foreign)
+        if _WIDTH not in tensors:
+            raise CheckpointError("not an FRCRN_SE_16K checkpoint: it has no first encoder")
+        # All levels are of one width, 128 in the official network.
+        width = tensors[_WIDTH].shape[0]
+        model = Frcrn(FrcrnConfig(channels=(width,) * len(FrcrnConfig().channels)))
+        load_tensors(model, tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    model.save_pretrained(folder, card=_CARD.format(name=path.name))
+    return model.eval()
+
+
+def _checkpoint_file(checkpoint: Path) -> Path:
+    """Follow `last_best_checkpoint`, a text file that holds the name of the file beside it."""
+    if not checkpoint.is_dir():
+        return checkpoint
+    pointer = checkpoint / "last_best_checkpoint"
+    if not pointer.is_file():
+        raise CheckpointError(f"{checkpoint} holds no last_best_checkpoint; give the .pt file")
+    lines = pointer.read_text(encoding="utf-8", errors="replace").split("\n")
+    # Training writes the path that it had on its own machine.
+    return checkpoint / Path(lines[0].strip()).name
+
+
 def from_official(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename and reshape official tensors (prefixes `module.` and `model.` removed or not).
 
@@ -31,7 +85,7 @@ def from_official(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         a state dict for `Frcrn(FrcrnConfig())`, or for a network of another width.
 
     Raises:
-        CheckpointError: two names of one layer disagree, or a name is unknown.
+        CheckpointError: two names of one layer disagree, or a name or a shape is unknown.
     """
     plain = _one_name_each(tensors)
     renamed: dict[str, Tensor] = {}
@@ -121,6 +175,8 @@ def _assemble(renamed: dict[str, Tensor]) -> dict[str, Tensor]:
                     raise CheckpointError(f"{base} has no {second} part")
                 count = base.endswith("num_batches_tracked")
                 out[base] = value if count else torch.cat([value.reshape(-1), other.reshape(-1)])
+        elif value.dim() != 4 and (name.endswith(".taps") or ".weight_" in name):
+            raise CheckpointError(f"{name} has the shape {tuple(value.shape)}, not one of four")
         elif name.endswith(".taps"):
             out[name] = value[:, 0, :, 0].t()[..., None]  # (C, 1, K, 1) -> (K, C, 1)
         elif ".weight_" in name:

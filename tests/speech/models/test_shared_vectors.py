@@ -1,0 +1,23 @@
+"""The reference numbers copied into this tree are those of the shared folder, byte for byte."""
+
+from pathlib import Path
+
+import pytest
+
+VECTORS = Path(__file__).parent / "vectors"
+COPIES = sorted(path for path in VECTORS.iterdir() if path.suffix != ".md")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("copy", COPIES, ids=lambda path: path.name)
+def test_a_copied_vector_equals_the_shared_one(copy, shared):
+    folder = shared / "vectors" / "speech"
+    original = folder / "keys" / copy.name if copy.suffix == ".json" else folder / copy.name
+    assert copy.read_bytes() == original.read_bytes()
+
+
+@pytest.mark.shared
+def test_every_shared_vector_of_frcrn_is_copied_and_so_tested_everywhere(shared):
+    names = {path.name for path in (shared / "vectors" / "speech").glob("*.safetensors")}
+    of_frcrn = {name for name in names if "frcrn" in name.lower()}
+    assert of_frcrn == {path.name for path in COPIES if path.suffix == ".safetensors"}

@@ -1,0 +1,76 @@
+"""Cleaning never touches the level: no gain around the model, and silence stays silence.
+
+The law is that clean speech changes by at most 0.5 dB. Around the network it holds exactly, and is
+tested with a network that keeps everything. The first shipped weights were trained with a loss that
+hardly sees the level (SI-SDR does not at all) and give clean speech back about 6 dB softer; until
+others ship, they are held to a bound that only a broken network misses.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recurra.core.pretrained import shipped_names
+from recurra.speech.audio import read_audio
+from recurra.speech.data.speech_level import active_level_db
+from recurra.speech.enhancer import Enhancer
+from recurra.speech.models.frcrn import FRCRN_SMALL, Frcrn
+
+CLEAN = Path(__file__).resolve().parents[2] / "examples" / "clean.wav"
+RATE = 16000
+LEVELS_DB = [-40, -26, -12, -3]
+LAW_DB = 0.5
+BROKEN_DB = 9.0
+SHIPPED = shipped_names(Frcrn.shipped_in)
+
+
+@pytest.fixture(scope="module")
+def speech():
+    """Three seconds of clean speech, at -26 dB active level."""
+    audio = read_audio(CLEAN)[0][0, : 3 * RATE]
+    return audio * np.float32(10 ** ((-26 - active_level_db(audio)) / 20))
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
+def shipped(request):
+    return Enhancer.from_pretrained(request.param)
+
+
+@pytest.fixture(scope="module")
+def keeps_everything():
+    """The small preset with a mask of one: its last layers say tanh(u) = 1/2 each."""
+    torch.manual_seed(0)
+    model = Frcrn(FRCRN_SMALL)
+    half = float(np.arctanh(0.5))
+    with torch.no_grad():
+        for unet in model.unets:
+            # Output: bias re - im on the real part, re + im on the imaginary one, weights zero.
+            unet.output_re.copy_(torch.tensor([0.0, half / 2]))
+            unet.output_im.copy_(torch.tensor([0.0, -half / 2]))
+    return Enhancer(model)
+
+
+def changes_db(enhancer, speech):
+    """How the active level changes at each of LEVELS_DB; at -3 dB peaks are over full scale."""
+    changes = []
+    for level in LEVELS_DB:
+        x = speech * np.float32(10 ** ((level + 26) / 20))
+        changes.append(active_level_db(enhancer(x, RATE)) - active_level_db(x))
+    return np.array(changes)
+
+
+def test_no_gain_is_applied_around_the_network(keeps_everything, speech):
+    assert np.abs(changes_db(keeps_everything, speech)).max() < 0.001
+
+
+def test_shipped_models_do_not_raise_clean_speech_and_do_not_lose_it(shipped, speech):
+    changes = changes_db(shipped, speech)
+    assert changes.max() <= LAW_DB
+    assert changes.min() >= -BROKEN_DB
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (48000, 2), (44100, 1)])
+def test_shipped_models_give_exact_silence_for_silence(shipped, rate, channels):
+    assert not shipped(np.zeros((channels, rate), np.float32), rate).any()
