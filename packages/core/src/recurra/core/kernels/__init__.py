@@ -3,6 +3,10 @@
 Each has a `reference` (the definition, a plain loop) and a `fast` form, and a front that chooses.
 """
 
+from recurra.core.kernels.delta_rule import delta_rule
 from recurra.core.kernels.fir import fir
+from recurra.core.kernels.gated_linear_attention import gated_linear_attention
+from recurra.core.kernels.retention import retention
+from recurra.core.kernels.ssd import ssd
 
-__all__ = ["fir"]
+__all__ = ["delta_rule", "fir", "gated_linear_attention", "retention", "ssd"]
