@@ -43,6 +43,29 @@ def test_deltanet(backend, chunk):
     assert_close(state, t["out.final_state_with_init"])
 
 
+@pytest.mark.parametrize("backend", ["reference", "fast"])
+@pytest.mark.parametrize("chunk", [16, 24, 64])
+def test_gated_deltanet(backend, chunk):
+    t = load_file(VECTORS / "gated_delta_rule.safetensors")
+    leaves = [t["in." + name].requires_grad_() for name in ("q", "k", "v", "beta", "g")]
+
+    def run(state=None):
+        q, k, v, beta, log_a = leaves
+        options = {"log_a": log_a, "state": state, "backend": backend, "chunk": chunk}
+        y, last = delta_rule(q * 8**-0.5, k, v, beta, **options)
+        return y, last.mT
+
+    y, state = run()
+    assert_close(y, t["out.o"])
+    assert_close(state, t["out.final_state"])
+    y.backward(t["in.grad_o"])
+    for leaf, name in zip(leaves, ("dq", "dk", "dv", "dbeta", "dg"), strict=True):
+        assert_close(leaf.grad, t["out." + name])
+    y, state = run(t["in.initial_state"].mT)
+    assert_close(y, t["out.o_with_init"])
+    assert_close(state, t["out.final_state_with_init"])
+
+
 def test_a_full_step_on_a_unit_key_stores_its_value_exactly():
     k = functional.normalize(random(1, 70, 2, 8), dim=-1)
     v = random(1, 70, 2, 5, seed=1)

@@ -68,7 +68,7 @@ def into_chunks(x: Tensor, chunk: int) -> Tensor:
     missing = n_chunks * chunk - x.shape[1]
     if missing:
         x = functional.pad(x, (0, 0) * (x.dim() - 2) + (0, missing))
-    return x.unflatten(1, (n_chunks, chunk)).movedim(2, 3)
+    return torch.unflatten(x, 1, (n_chunks, chunk)).movedim(2, 3)
 
 
 def from_chunks(y: Tensor, n_steps: int) -> Tensor:

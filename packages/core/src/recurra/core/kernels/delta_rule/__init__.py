@@ -66,13 +66,14 @@ def delta_rule(
             f"beta and log_a must be (B, T, H) = {tuple(v.shape[:3])}, "
             f"not {tuple(beta.shape)} and {tuple(log_a.shape)}"
         )
-    dtype = accumulation_dtype(q, k, v, beta, log_a)
-    inputs = [z.to(dtype) for z in zero_beyond(lengths, q, k, v, beta, log_a)]
     shape = (v.shape[0], v.shape[2], v.shape[3], k.shape[3])
-    before = v.new_zeros(shape, dtype=dtype) if state is None else state.to(dtype)
+    before = v.new_zeros(shape) if state is None else state
+    inputs = (*zero_beyond(lengths, q, k, v, beta, log_a), before)
+    dtype = accumulation_dtype(*inputs)
+    inputs = tuple(z.to(dtype) for z in inputs)
     with torch.autocast(v.device.type, enabled=False):
         if backend == "reference":
-            y, last = reference.delta_rule(*inputs, before)
+            y, last = reference.delta_rule(*inputs)
         else:
-            y, last = fast.delta_rule(*inputs, before, max(1, min(chunk, v.shape[1])))
+            y, last = fast.delta_rule(*inputs, chunk=max(1, min(chunk, v.shape[1])))
     return y.to(v.dtype), last

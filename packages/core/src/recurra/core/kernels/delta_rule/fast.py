@@ -17,7 +17,7 @@ from recurra.core.kernels.chunks import decay_between, from_chunks, into_chunks
 
 
 def delta_rule(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_a: Tensor, state: Tensor, chunk: int
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_a: Tensor, state: Tensor, *, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """Run in chunks: q and k (B, T, H, N), v (B, T, H, P), beta and log_a (B, T, H)."""
     n_steps, width = v.shape[1], v.shape[3]

@@ -62,15 +62,16 @@ def gated_linear_attention(
             f"log_a must be (B, T, H, N) = {tuple(k.shape)}, not {tuple(log_a.shape)}: "
             "ssd takes one decay a head"
         )
-    dtype = accumulation_dtype(q, k, v, log_a)
-    inputs = [z.to(dtype) for z in zero_beyond(lengths, q, k, v, log_a)]
     shape = (v.shape[0], v.shape[2], v.shape[3], k.shape[3])
-    before = v.new_zeros(shape, dtype=dtype) if state is None else state.to(dtype)
+    before = v.new_zeros(shape) if state is None else state
+    inputs = (*zero_beyond(lengths, q, k, v, log_a), before)
+    dtype = accumulation_dtype(*inputs)
+    inputs = tuple(z.to(dtype) for z in inputs)
     with torch.autocast(v.device.type, enabled=False):
         if backend == "reference":
-            y, last = reference.gated_linear_attention(*inputs, before)
+            y, last = reference.gated_linear_attention(*inputs)
         else:
             steps = max(1, min(chunk, v.shape[1]))
             power_of_two = 1 << (steps - 1).bit_length()
-            y, last = fast.gated_linear_attention(*inputs, before, power_of_two)
+            y, last = fast.gated_linear_attention(*inputs, chunk=power_of_two)
     return y.to(v.dtype), last

@@ -9,6 +9,7 @@ and so on, and what is left is each step with itself. (The paper's own remedy ha
 blocks, with products channel by channel in the smaller ones, section 4.3.)
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,7 +17,7 @@ from recurra.core.kernels.chunks import carry, from_chunks, into_chunks
 
 
 def gated_linear_attention(
-    q: Tensor, k: Tensor, v: Tensor, log_a: Tensor, state: Tensor, chunk: int
+    q: Tensor, k: Tensor, v: Tensor, log_a: Tensor, state: Tensor, *, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """Run in chunks of a power of two: q, k, log_a (B, T, H, N), v (B, T, H, P)."""
     n_steps = q.shape[1]
@@ -36,7 +37,9 @@ def _second_half_meets_first(q: Tensor, k: Tensor, v: Tensor, log_a: Tensor, hal
     """Return what the first `half` steps of each block give to its next `half` steps."""
 
     def first_and_second(z: Tensor) -> tuple[Tensor, ...]:
-        return z.unflatten(-2, (-1, 2, half)).unbind(-3)  # each (B, n, H, L / half / 2, half, .)
+        return torch.unflatten(z, -2, (-1, 2, half)).unbind(
+            -3
+        )  # each (B, n, H, L / half / 2, half, .)
 
     _, q_second = first_and_second(q)
     k_first, _ = first_and_second(k)

@@ -55,15 +55,16 @@ def ssd(
     """
     _check(x, log_a, b, c, state, chunk)
     check_lengths(lengths, x)
-    dtype = accumulation_dtype(x, log_a, b, c)
-    inputs = [z.to(dtype) for z in zero_beyond(lengths, x, log_a, b, c)]
     shape = (x.shape[0], x.shape[2], x.shape[3], b.shape[3])
-    before = x.new_zeros(shape, dtype=dtype) if state is None else state.to(dtype)
+    before = x.new_zeros(shape) if state is None else state
+    inputs = (*zero_beyond(lengths, x, log_a, b, c), before)
+    dtype = accumulation_dtype(*inputs)
+    inputs = tuple(z.to(dtype) for z in inputs)
     with torch.autocast(x.device.type, enabled=False):
         if backend == "reference":
-            y, last = reference.ssd(*inputs, before)
+            y, last = reference.ssd(*inputs)
         else:
-            y, last = fast.ssd(*inputs, before, max(1, min(chunk, x.shape[1])))
+            y, last = fast.ssd(*inputs, chunk=max(1, min(chunk, x.shape[1])))
     return y.to(x.dtype), last
 
 
