@@ -72,7 +72,7 @@ def delta_rule(
     dtype = accumulation_dtype(*inputs)
     inputs = tuple(z.to(dtype) for z in inputs)
     with torch.autocast(v.device.type, enabled=False):
-        if backend == "reference":
+        if backend == "reference" or v.shape[1] == 1:  # one step of a stream is no chunk
             y, last = reference.delta_rule(*inputs)
         else:
             y, last = fast.delta_rule(*inputs, chunk=max(1, min(chunk, v.shape[1])))
