@@ -7,5 +7,7 @@ A layer that looks L steps ahead gives y delayed by L, and `flush(state)` gives 
 """
 
 from recurra.core.layers.fsmn import Fsmn
+from recurra.core.layers.gated_delta_net import GatedDeltaNet
+from recurra.core.layers.mamba2 import Mamba2
 
-__all__ = ["Fsmn"]
+__all__ = ["Fsmn", "GatedDeltaNet", "Mamba2"]
