@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from recurra.core.layers import Mamba2
@@ -47,6 +50,15 @@ def test_it_is_the_papers_recurrence(layer):
     layer.norm.weight.uniform_(0.5, 2)
     x = inputs(2, 9, 6)
     torch.testing.assert_close(layer(x)[0], step_by_step(layer, x), rtol=0, atol=1e-12)
+
+
+def test_official_weights_give_the_official_steps():
+    t = load_file(Path(__file__).parent / "vectors" / "mamba2_step.safetensors")
+    layer = Mamba2(8, 4, head_width=4)
+    layer.load_state_dict({k[2:]: value for k, value in t.items() if k.startswith("w.")})
+    y, state = layer(t["in.x"])
+    torch.testing.assert_close(y, t["out.y"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(state["ssm"], t["out.ssm"], rtol=1e-4, atol=1e-5)
 
 
 def test_parameters_have_the_official_names_and_shapes():

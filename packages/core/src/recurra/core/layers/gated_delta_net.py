@@ -104,7 +104,8 @@ class GatedDeltaNet(nn.Module):
             state=before["memory"],
             lengths=lengths,
         )
-        y = self.o_proj(self.o_norm(y).flatten(2) * functional.silu(self.g_proj(x)))
+        y = self.o_norm(y.to(self.o_norm.weight.dtype))  # lower under autocast
+        y = self.o_proj(y.flatten(2) * functional.silu(self.g_proj(x)))
         y = y if lengths is None else torch.where(inside, y, 0)
         return y, {"q": after_q, "k": after_k, "v": after_v, "memory": memory}
 
