@@ -4,6 +4,7 @@ The streaming contract: `forward(x, state=None, lengths=None) -> (y, state)`. A 
 of tensors whose first axis is the row of the batch; it is never changed in place. One call on the
 whole sequence, calls on chunks and calls on single steps give the same outputs and the same state.
 A layer that looks L steps ahead gives y delayed by L, and `flush(state)` gives the last L steps.
+Each declares `causal`, `streams`, `is_linear` and `look_ahead`, and says its `state_size()`.
 """
 
 from recurra.core.layers.fsmn import Fsmn
