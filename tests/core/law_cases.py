@@ -19,7 +19,6 @@ from recurra.core.kernels import (
     fir,
     gated_linear_attention,
     linear_scan,
-    retention,
     selective_scan,
     ssd,
 )
@@ -246,36 +245,37 @@ def run_fir(inputs: Tensors, state: Tensors | None, lengths: Length, backend: st
     return y, {"x": last}
 
 
-def ssd_inputs(size: Size, *, groups: int) -> Tensors:
-    """Two heads; keys and queries a little wider than the head."""
+def ssd_inputs(size: Size) -> Tensors:
+    """Four heads in two groups; keys and queries a little wider than the head."""
     shape = size.rows, size.steps
     return {
-        "x": randn(*shape, 2, size.width),
-        "log_a": -torch.rand(*shape, 2),
-        "b": randn(*shape, groups, size.width + 1),
-        "c": randn(*shape, groups, size.width + 1),
+        "x": randn(*shape, 4, size.width),
+        "log_a": -torch.rand(*shape, 4),
+        "b": randn(*shape, 2, size.width + 1),
+        "c": randn(*shape, 2, size.width + 1),
     }
 
 
-def attention_inputs(size: Size, *, gates: int) -> Tensors:
-    """Two heads, keys of length one, and for each `gates` decays (0 for none)."""
+def attention_inputs(size: Size) -> Tensors:
+    """Two heads, keys of length one."""
     shape = size.rows, size.steps, 2
-    drawn = {
+    return {
         "q": randn(*shape, size.width + 1),
         "k": functional.normalize(randn(*shape, size.width + 1), dim=-1),
         "v": randn(*shape, size.width),
     }
-    return drawn if gates == 0 else drawn | {"log_a": -torch.rand(*shape, gates).squeeze(-1)}
 
 
-def delta_inputs(size: Size, *, gates: int) -> Tensors:
-    rates = torch.rand(size.rows, size.steps, 2)
-    return {"beta": rates, **attention_inputs(size, gates=gates)}
+def delta_inputs(size: Size) -> Tensors:
+    """A rate and a decay for each head."""
+    shape = size.rows, size.steps, 2
+    return attention_inputs(size) | {"beta": torch.rand(shape), "log_a": -torch.rand(shape)}
 
 
 def gated_inputs(size: Size) -> Tensors:
     """A decay for each channel of the keys."""
-    return attention_inputs(size, gates=size.width + 1)
+    log_a = -torch.rand(size.rows, size.steps, 2, size.width + 1)
+    return attention_inputs(size) | {"log_a": log_a}
 
 
 def selective_inputs(size: Size) -> Tensors:
@@ -290,7 +290,7 @@ def selective_inputs(size: Size) -> Tensors:
     }
 
 
-def matrix_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result]:
+def one_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result]:
     """Call a kernel that keeps one tensor as its state."""
 
     def call(inputs: Tensors, state: Tensors | None, lengths: Length, backend: str) -> Result:
@@ -301,7 +301,6 @@ def matrix_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Res
     return call
 
 
-ATTENTION = "q", "k", "v"
 SCAN = {"along_time": ("a", "b"), "linear_in": ("b",), "decay": "a", "held": hold_scan}
 ONE_WAY = {"causal": False, "streams": False}
 
@@ -314,56 +313,32 @@ CASES = [
     ),
     kernel(
         "ssd",
-        partial(ssd_inputs, groups=2),
-        matrix_state(ssd),
+        ssd_inputs,
+        one_state(ssd),
         ("x", "log_a", "b", "c"),
         linear_in=("x",),
-        loops=True,
-    ),
-    kernel(
-        "ssd one group",
-        partial(ssd_inputs, groups=1),
-        matrix_state(ssd),
-        ("x", "log_a", "b", "c"),
-        linear_in=("x",),
-        loops=True,
-    ),
-    kernel(
-        "retention",
-        partial(attention_inputs, gates=0),
-        matrix_state(retention),
-        ATTENTION,
-        linear_in=("v",),
         loops=True,
     ),
     kernel(
         "gated_linear_attention",
         gated_inputs,
-        matrix_state(gated_linear_attention),
-        (*ATTENTION, "log_a"),
+        one_state(gated_linear_attention),
+        ("q", "k", "v", "log_a"),
         linear_in=("v",),
         loops=True,
     ),
     kernel(
         "delta_rule",
-        partial(delta_inputs, gates=0),
-        matrix_state(delta_rule),
-        (*ATTENTION, "beta"),
-        linear_in=("v",),
-        loops=True,
-    ),
-    kernel(
-        "delta_rule gated",
-        partial(delta_inputs, gates=1),
-        matrix_state(delta_rule),
-        (*ATTENTION, "beta", "log_a"),
+        delta_inputs,
+        one_state(delta_rule),
+        ("q", "k", "v", "beta", "log_a"),
         linear_in=("v",),
         loops=True,
     ),
     kernel(
         "selective_scan",
         selective_inputs,
-        matrix_state(selective_scan),
+        one_state(selective_scan),
         ("u", "delta", "b", "c"),
         linear_in=("u",),
         loops=True,

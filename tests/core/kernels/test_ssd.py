@@ -104,5 +104,7 @@ def test_decays_and_groups_that_do_not_fit_are_named():
         ssd(x, torch.zeros(4), x, x)
     with pytest.raises(ValueError, match="ssd takes x"):
         ssd(x, torch.zeros(1, 3, 4), x, b)
+    with pytest.raises(ValueError, match=r"log_gamma must be \(H,\) = \(4,\), not \(3,\)"):
+        retention(x, x, x, log_gamma=torch.zeros(3))
     with pytest.raises(ValueError, match="ssd takes one decay a head"):
         gated_linear_attention(x, x, x, torch.zeros(1, 3, 4))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from recurra.core.kernels.chunks import accumulation_dtype
+from recurra.core.kernels.chunks import accumulation_dtype, check_attention
 from recurra.core.kernels.ssd import Backend, ssd
 
 
@@ -40,7 +40,10 @@ def retention(
     Raises:
         ValueError: shapes that do not fit together.
     """
+    check_attention(q, k, v, state, chunk)
     heads = v.shape[2]
+    if log_gamma is not None and log_gamma.shape != (heads,):
+        raise ValueError(f"log_gamma must be (H,) = {(heads,)}, not {tuple(log_gamma.shape)}")
     if log_gamma is None:
         log_gamma = retention_log_gamma(heads).to(v.device, accumulation_dtype(q, k, v))
     return ssd(

@@ -1,4 +1,4 @@
-"""What holds for every kernel whose state is a matrix a head, kernel by kernel."""
+"""What holds for every kernel whose state is a matrix a head, besides the laws of `test_laws`."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ def decay(generator, *shape):
 
 @dataclass
 class Case:
-    """A kernel with its inputs in order; the last is log_a where the kernel is `decays`."""
+    """A kernel with what draws its inputs, in order; the last is log_a if it `decays`."""
 
     run: object
     make: object
@@ -36,12 +36,8 @@ class Case:
 
 def ssd_inputs(groups):
     def make(g, b, t, p, n):
-        x, key, query = (
-            random(g, b, t, 2, p),
-            random(g, b, t, groups, n),
-            random(g, b, t, groups, n),
-        )
-        return x, key, query, decay(g, b, t, 2)
+        key, query = random(g, b, t, groups, n), random(g, b, t, groups, n)
+        return random(g, b, t, 2, p), key, query, decay(g, b, t, 2)
 
     return make
 
@@ -60,10 +56,7 @@ CASES = {
     ),
     "delta_rule": Case(
         delta_rule,
-        lambda g, b, t, p, n: (
-            *attention_inputs(g, b, t, p, n),
-            random(g, b, t, 2).sigmoid(),
-        ),
+        lambda g, b, t, p, n: (*attention_inputs(g, b, t, p, n), random(g, b, t, 2).sigmoid()),
         decays=False,
     ),
     "gated_delta_rule": Case(
@@ -86,8 +79,7 @@ each_decaying_kernel = pytest.mark.parametrize(
 def assert_same(actual, expected, bound=1e-12):
     for a, e in zip(actual, expected, strict=True):
         assert a.shape == e.shape
-        if e.numel():
-            assert (a - e).abs().max() <= bound * max(1, e.abs().max())
+        assert (a - e).abs().max() <= bound * max(1, e.abs().max())
 
 
 def with_gradients(case, inputs, state, **options):
@@ -96,38 +88,11 @@ def with_gradients(case, inputs, state, **options):
     y, last = case.run(*leaves[:-1], state=leaves[-1], **options)
     generator = torch.Generator().manual_seed(5)
     loss = (y * random(generator, *y.shape)).sum() + (last * random(generator, *last.shape)).sum()
-    gradients = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
-    return (y, last), gradients
+    return (y, last), torch.autograd.grad(loss, leaves)
 
 
 @each_kernel
-@pytest.mark.parametrize("steps", [0, 1, 2, 63, 64, 65, 127])
-def test_fast_equals_reference_in_outputs_states_and_gradients(case, steps):
-    inputs, state = case.inputs(2, steps), case.state(2)
-    outputs, gradients = with_gradients(case, inputs, state)
-    expected, expected_gradients = with_gradients(case, inputs, state, backend="reference")
-    assert_same(outputs, expected)
-    assert_same(gradients, expected_gradients)
-
-
-@each_kernel
-@pytest.mark.parametrize(("width", "keys"), [(1, 1), (5, 24), (24, 5), (72, 100), (100, 72)])
-def test_any_head_size(case, width, keys):
-    inputs = case.inputs(1, 70, width, keys)
-    assert_same(case.run(*inputs), case.run(*inputs, backend="reference"))
-
-
-@each_kernel
-def test_an_empty_batch(case):
-    inputs, state = case.inputs(0, 70), case.state(0)
-    (y, last), gradients = with_gradients(case, inputs, state)
-    assert y.shape == (0, 70, 2, 5)
-    assert last.shape == state.shape
-    assert [g.shape for g in gradients] == [z.shape for z in (*inputs, state)]
-
-
-@each_kernel
-def test_gradients_and_gradients_of_gradients(case):
+def test_gradients_and_gradients_of_gradients_across_chunks(case):
     leaves = [z.requires_grad_() for z in (*case.inputs(2, 4, 1, 2), case.state(2, 1, 2))]
 
     def run(*leaves):
@@ -135,19 +100,6 @@ def test_gradients_and_gradients_of_gradients(case):
 
     assert torch.autograd.gradcheck(run, leaves)
     assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
-
-
-@each_kernel
-@pytest.mark.parametrize("backend", ["reference", "fast"])
-@pytest.mark.parametrize("pieces", [[1] * 75, [40, 0, 1, 34]], ids=["steps", "chunks"])
-def test_pieces_equal_whole(case, backend, pieces):
-    inputs, state = case.inputs(2, 75), case.state(2)
-    whole, last = case.run(*inputs, state=state, backend=backend)
-    outputs = []
-    for piece in zip(*(z.split(pieces, dim=1) for z in inputs), strict=True):
-        y, state = case.run(*piece, state=state, backend=backend)
-        outputs.append(y)
-    assert_same((torch.cat(outputs, dim=1), state), (whole, last))
 
 
 @each_kernel
@@ -159,7 +111,7 @@ def test_float32_agrees_with_float64_over_a_thousand_steps(case):
 
 @each_kernel
 @pytest.mark.parametrize("backend", ["reference", "fast"])
-def test_a_padded_row_equals_the_row_alone_whatever_the_padding(case, backend):
+def test_rows_that_end_in_different_chunks_equal_the_rows_alone(case, backend):
     inputs, state = case.inputs(4, 70), case.state(4)
     lengths = torch.tensor([70, 66, 1, 0])
     for z in inputs:
@@ -179,17 +131,16 @@ def test_a_padded_row_equals_the_row_alone_whatever_the_padding(case, backend):
 
 
 @each_decaying_kernel
-@pytest.mark.parametrize("backend", ["reference", "fast"])
 @pytest.mark.parametrize("strength", [-100.0, -1e4, -torch.inf])
-def test_strong_decays_among_weak_ones_are_exact(case, backend, strength):
+def test_strong_decays_among_weak_ones_are_exact(case, strength):
     inputs, state = case.inputs(1, 130), case.state(1)
     inputs[-1][:, ::7] = strength
-    outputs, gradients = with_gradients(case, inputs, state, backend=backend)
+    outputs, gradients = with_gradients(case, inputs, state)
     expected, expected_gradients = with_gradients(case, inputs, state, backend="reference")
     assert_same(outputs, expected)
     assert_same(gradients, expected_gradients)
     assert all(z.isfinite().all() for z in (*outputs, *gradients))
-    single, _ = with_gradients(case, [z.float() for z in inputs], state.float(), backend=backend)
+    single, _ = with_gradients(case, [z.float() for z in inputs], state.float())
     assert_same(single, expected, 1e-5)
 
 
@@ -205,8 +156,7 @@ def test_only_infinite_decays_leave_the_current_step_alone(case):
 
 @each_decaying_kernel
 def test_bfloat16_inputs_keep_a_float32_state_over_thousands_of_steps(case):
-    steps = 4000
-    inputs = case.inputs(1, steps, 8, 8)
+    inputs = case.inputs(1, 4000, 8, 8)
     inputs[-1][:] = torch.tensor(0.999).log()
     half = [z.bfloat16() for z in inputs]  # the logarithm of the decay too
     y, last = case.run(*half)
@@ -224,25 +174,6 @@ def test_autocast_does_not_lower_the_precision(case):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = case.run(*inputs)
     assert all(torch.equal(a, e) for a, e in zip(inside, case.run(*inputs), strict=True))
-
-
-@each_kernel
-def test_expanded_and_transposed_inputs_equal_contiguous(case):
-    inputs = case.inputs(1, 70)
-    expanded = [z.expand(3, *z.shape[1:]) for z in inputs]
-    transposed = [z.transpose(1, 2).contiguous().transpose(1, 2) for z in inputs]
-    for strided in (expanded, transposed):
-        assert_same(case.run(*strided), case.run(*(z.contiguous() for z in strided)), 0)
-
-
-@each_kernel
-def test_a_repeat_is_equal_to_the_bit_and_changes_nothing(case):
-    inputs, state = [z.float() for z in case.inputs(2, 130)], case.state(2).float()
-    kept = [z.clone() for z in (*inputs, state)]
-    first, second = (with_gradients(case, inputs, state) for _ in range(2))
-    for a, b in zip((*first[0], *first[1]), (*second[0], *second[1]), strict=True):
-        assert torch.equal(a, b)
-    assert all(torch.equal(z, k) for z, k in zip((*inputs, state), kept, strict=True))
 
 
 @each_kernel
