@@ -79,7 +79,8 @@ each_decaying_kernel = pytest.mark.parametrize(
 def assert_same(actual, expected, bound=1e-12):
     for a, e in zip(actual, expected, strict=True):
         assert a.shape == e.shape
-        assert (a - e).abs().max() <= bound * max(1, e.abs().max())
+        if e.numel():  # a row of length 0 has no outputs
+            assert (a - e).abs().max() <= bound * max(1, e.abs().max())
 
 
 def with_gradients(case, inputs, state, **options):
