@@ -131,6 +131,17 @@ def test_rows_that_end_in_different_chunks_equal_the_rows_alone(case, backend):
     assert torch.equal(last[3], state[3])
 
 
+@each_kernel
+def test_a_gradient_that_is_nan_in_the_padding_reaches_nothing(case):
+    leaves = [z.requires_grad_() for z in (*case.inputs(2, 5), case.state(2))]
+    y, _ = case.run(*leaves[:-1], state=leaves[-1], lengths=torch.tensor([3, 0]))
+    gradient = torch.full_like(y, torch.nan)
+    gradient[0, :3] = 1
+    found = torch.autograd.grad(y, leaves, gradient)
+    assert all(g.isfinite().all() for g in found)
+    assert not any(g[1].any() for g in found)
+
+
 @each_decaying_kernel
 @pytest.mark.parametrize("strength", [-100.0, -1e4, -torch.inf])
 def test_strong_decays_among_weak_ones_are_exact(case, strength):

@@ -104,6 +104,14 @@ def test_rows_that_end_in_different_pieces_equal_the_rows_alone():
         assert not y[row, length:].any()
 
 
+def test_a_gradient_that_is_nan_in_the_padding_reaches_nothing():
+    leaves = [z.requires_grad_() for z in inputs(2, 5)]
+    y, _ = selective_scan(*leaves, lengths=torch.tensor([3, 0]))
+    gradient = torch.full_like(y, torch.nan)
+    gradient[0, :3] = 1
+    assert all(g.isfinite().all() for g in torch.autograd.grad(y, leaves, gradient))
+
+
 def test_a_step_so_large_that_the_state_is_forgotten_has_finite_gradients():
     given = [z.float() for z in inputs(1, 20)]
     given[1][:, ::5] = 1e5

@@ -76,4 +76,4 @@ def delta_rule(
             y, last = reference.delta_rule(*inputs)
         else:
             y, last = fast.delta_rule(*inputs, chunk=max(1, min(chunk, v.shape[1])))
-    return y.to(v.dtype), last
+    return zero_beyond(lengths, y)[0].to(v.dtype), last

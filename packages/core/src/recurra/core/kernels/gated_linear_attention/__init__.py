@@ -74,4 +74,4 @@ def gated_linear_attention(
             steps = max(1, min(chunk, v.shape[1]))
             power_of_two = 1 << (steps - 1).bit_length()
             y, last = fast.gated_linear_attention(*inputs, chunk=power_of_two)
-    return y.to(v.dtype), last
+    return zero_beyond(lengths, y)[0].to(v.dtype), last

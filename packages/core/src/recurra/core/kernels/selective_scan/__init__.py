@@ -62,7 +62,7 @@ def selective_scan(
     with torch.autocast(u.device.type, enabled=False):
         y, last = run(u_, delta_, a_, b_, c_, before_)
         y = y if d is None else y + skipped_ * u_
-    return y.to(u.dtype), last
+    return zero_beyond(lengths, y)[0].to(u.dtype), last
 
 
 def _check(

@@ -65,7 +65,7 @@ def ssd(
             y, last = reference.ssd(*inputs)
         else:
             y, last = fast.ssd(*inputs, chunk=max(1, min(chunk, x.shape[1])))
-    return y.to(x.dtype), last
+    return zero_beyond(lengths, y)[0].to(x.dtype), last
 
 
 def _check(

@@ -2,6 +2,9 @@
 
 Inside a chunk, step i meets step j <= i with weight (c_i . b_j) times the decay between them; what
 came before the chunk meets it through the state. The products c . b are made once a group of heads.
+
+On one core with AVX2 (`benchmarks/kernels.py ssd`), the loop over steps takes 11 times as long
+forward and 20 times with gradients for 4 heads of 64 x 64 over 4096 steps.
 """
 
 import torch
@@ -31,8 +34,6 @@ def ssd(
     before, state = carry(added, decay, state)
 
     before = torch.unflatten(before, 2, split).flatten(3, 4)  # (B, n, G, R * P, N)
-    carried = torch.unflatten(c @ before.mT, -1, (split[1], width)).movedim(
-        4, 3
-    )  # (B, n, G, R, L, P)
-    y = inside + since_start[..., None] * carried
+    carried = torch.unflatten(c @ before.mT, -1, (split[1], width))  # (B, n, G, L, R, P)
+    y = inside + since_start[..., None] * carried.movedim(4, 3)
     return from_chunks(y.flatten(2, 3), n_steps), state
