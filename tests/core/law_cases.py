@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn, randn
 from torch.func import functional_call
 
-from recurra.core.kernels import fir, linear_scan
-from recurra.core.layers import Fsmn
+from recurra.core.kernels import fir, linear_scan, prefix_attention
+from recurra.core.layers import Fsmn, PrefixAttention
 
 Tensors = dict[str, Tensor]
 Result = tuple[Tensor, Tensors]
@@ -237,6 +237,23 @@ def run_fir(inputs: Tensors, state: Tensors | None, lengths: Length, backend: st
     return y, {"x": last}
 
 
+def attention_inputs(size: Size) -> Tensors:
+    """Two heads whose values are one wider than their keys; one step in four is masked."""
+    shape = size.rows, size.steps
+    return {
+        "q": randn(2, size.width),
+        "k": randn(*shape, 2, size.width),
+        "v": randn(*shape, 2, size.width + 1),
+        "mask": torch.rand(shape) > 0.25,
+    }
+
+
+def run_prefix(inputs: Tensors, state: Tensors | None, lengths: Length, backend: str) -> Result:
+    before = None if state is None else state["prefix"]
+    y, last = prefix_attention(**inputs, state=before, lengths=lengths, backend=backend)
+    return y, {"prefix": last}
+
+
 SCAN = {"along_time": ("a", "b"), "linear_in": ("b",), "decay": "a", "held": hold_scan}
 ONE_WAY = {"causal": False, "streams": False}
 
@@ -247,6 +264,15 @@ CASES = [
     kernel(
         "fir", fir_inputs, run_fir, ("x",), linear_in=("x",), takes_lengths=False, keeps_inputs=True
     ),
+    kernel(
+        "prefix_attention",
+        attention_inputs,
+        run_prefix,
+        ("k", "v", "mask"),
+        linear_in=("v",),
+        mask="mask",
+    ),
     layer("Fsmn", lambda width: Fsmn(width, order=5)),
     layer("Fsmn look-ahead", lambda width: Fsmn(width, order=4, look_ahead=3)),
+    layer("PrefixAttention", lambda width: PrefixAttention(width, n_heads=2), heads=2),
 ]

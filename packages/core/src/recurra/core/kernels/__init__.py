@@ -5,5 +5,6 @@ Each has a `reference` (the definition, a plain loop) and a `fast` form, and a f
 
 from recurra.core.kernels.fir import fir
 from recurra.core.kernels.linear_scan import linear_scan
+from recurra.core.kernels.prefix_attention import prefix_attention
 
-__all__ = ["fir", "linear_scan"]
+__all__ = ["fir", "linear_scan", "prefix_attention"]

@@ -8,5 +8,6 @@ Each declares `causal`, `streams`, `is_linear` and `look_ahead`, and says its `s
 """
 
 from recurra.core.layers.fsmn import Fsmn
+from recurra.core.layers.prefix_attention import PrefixAttention
 
-__all__ = ["Fsmn"]
+__all__ = ["Fsmn", "PrefixAttention"]
