@@ -65,7 +65,9 @@ def prefix_attention(
     if counted is not None:  # Chosen, not multiplied: what is left out may be NaN.
         k, v = (torch.where(counted[:, :, None, None], x, 0) for x in (k, v))
     query = q.to(dtype) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    scores = (k * (query.unsqueeze(1) if q.dim() == 3 else query)).sum(dim=-1)  # (B, T, H)
+    with torch.autocast(k.device.type, enabled=False):  # which would round the scores to 16 bits
+        equation = "bthd,bhd->bth" if q.dim() == 3 else "bthd,hd->bth"
+        scores = torch.einsum(equation, k.to(dtype), query)
     if counted is not None:
         scores = torch.where(counted.unsqueeze(-1), scores, -torch.inf)
     if state is None:
