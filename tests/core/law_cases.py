@@ -45,11 +45,11 @@ class Case:
     module: Callable[[Tensors], nn.Module]
     along_time: tuple[str, ...]
     begin: Callable[[Tensors], Tensors | None]
-    flush: Callable[[Tensors, Tensors], Tensor]
     causal: bool
     streams: bool
     linear_in: tuple[str, ...]  # y is linear in these (and the state) together
     look_ahead: int = 0
+    flush: Callable[[Tensors, Tensors], Tensor] | None = None  # what a look-ahead calls for
     state_size: Callable[[Size], int] | None = None  # numbers a row keeps
     kernel: bool = False  # has a backend="reference", and works on 16-bit inputs
     takes_lengths: bool = True
@@ -139,7 +139,6 @@ def kernel(
         module=Module,
         along_time=along_time,
         begin=lambda inputs: None,
-        flush=lambda inputs, state: next(iter(inputs.values())).new_zeros(0),
         kernel=True,
         **{"causal": True, "streams": True, "linear_in": (), **declared},
     )
@@ -182,9 +181,6 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
             **{k: v.detach() for k, v in weights.items()},
         }
 
-    def flush(inputs: Tensors, state: Tensors) -> Tensor:
-        return call(inputs, state, method="flush") if probe.look_ahead else inputs["x"][:, :0]
-
     return Case(
         name=name,
         draw=draw,
@@ -192,7 +188,7 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
         module=Module,
         along_time=("x",),
         begin=lambda inputs: call(inputs, inputs["x"], method="initial_state"),
-        flush=flush,
+        flush=lambda inputs, state: call(inputs, state, method="flush"),
         causal=probe.causal,
         streams=probe.streams,
         linear_in=("x",) if probe.is_linear else (),

@@ -215,7 +215,6 @@ def test_steps_beyond_a_rows_length_have_no_effect(case: Case, given_state: bool
     leaves = floating(inputs) | {f"state {k}": v for k, v in floating(state).items()}
     y, last = case.run(inputs, state or None, lengths, "auto")
     assert not y[padded].any()
-    totals = {name: torch.zeros_like(value) for name, value in leaves.items()}
     for row, length in enumerate(lengths.tolist()):
         rows = slice(row, row + 1)
         before = {k: v[rows] for k, v in state.items()} or None
@@ -224,11 +223,9 @@ def test_steps_beyond_a_rows_length_have_no_effect(case: Case, given_state: bool
         assert_near(y[rows, :length], alone)
         row_last = {k: v[rows] for k, v in last.items()}
         assert_states_near(row_last, alone_last)
+        # The row alone never saw the padding: its gradients there are zero, and so are ours.
         found = gradients(y[rows, :length], row_last, leaves)
         assert_states_near(found, gradients(alone, alone_last, leaves))
-        totals = {k: totals[k] + v for k, v in found.items()}
-    for name in set(case.along_time) & totals.keys():
-        assert not totals[name][padded].any()
 
 
 @law("masked")
