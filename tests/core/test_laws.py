@@ -9,6 +9,7 @@ import torch
 from tests.core.law_cases import Case, Size, Tensors, cases
 from torch import Tensor
 
+Result = tuple[Tensor, Tensors, Tensors]
 BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-12}
 EDGES = [0, 1, 2, 63, 64, 65, 127]  # steps, about a block of 64
 LONG = [257, pytest.param(10_000, marks=pytest.mark.slow)]
@@ -32,6 +33,13 @@ def assert_states_near(got: Tensors, expected: Tensors, bound: float = 1e-12) ->
     assert got.keys() == expected.keys()
     for name, value in expected.items():
         assert_near(got[name], value, bound)
+
+
+def assert_results_near(expected: Result, got: Result, bound: float = 1e-12) -> None:
+    """Hold two runs against each other: y, the last state and the gradients."""
+    assert_near(got[0], expected[0], bound)
+    assert_states_near(got[1], expected[1], bound)
+    assert_states_near(got[2], expected[2], bound)
 
 
 def floating(tensors: Tensors) -> Tensors:
@@ -77,10 +85,7 @@ def test_the_fast_form_is_the_reference_with_its_state_and_gradients(
         y, last = case.run(inputs, state, None, backend)
         leaves = floating(inputs) | {f"state {k}": v for k, v in floating(state).items()}
         results.append((y, last, gradients(y, last, leaves)))
-    (expected, expected_last, expected_gradients), (y, last, found) = results
-    assert_near(y, expected)
-    assert_states_near(last, expected_last)
-    assert_states_near(found, expected_gradients)
+    assert_results_near(*results)
 
 
 @pytest.mark.parametrize("width", [1, 5, 24, 72, 100])
@@ -215,6 +220,7 @@ def test_steps_beyond_a_rows_length_have_no_effect(case: Case, given_state: bool
     leaves = floating(inputs) | {f"state {k}": v for k, v in floating(state).items()}
     y, last = case.run(inputs, state or None, lengths, "auto")
     assert not y[padded].any()
+    assert not any(value.any() for value in gradients(y[padded], {}, leaves).values())
     for row, length in enumerate(lengths.tolist()):
         rows = slice(row, row + 1)
         before = {k: v[rows] for k, v in state.items()} or None
@@ -282,10 +288,7 @@ def test_strides_do_not_matter(case: Case) -> None:
             leaves = {k: v.requires_grad_() for k, v in floating(given).items()}
             y, last = case.run(given | leaves, None, None, "auto")
             results.append((y, last, gradients(y, last, leaves)))
-        (expected, expected_last, expected_gradients), (y, last, found) = results
-        assert_near(y, expected)
-        assert_states_near(last, expected_last)
-        assert_states_near(found, expected_gradients)
+        assert_results_near(*results)
 
 
 @law()
@@ -397,7 +400,4 @@ def test_it_compiles_into_one_graph_with_its_gradients(case: Case) -> None:
         y, last = run(given)
         leaves = floating(given) | dict(module.named_parameters())
         results.append((y, last, gradients(y, last, leaves)))
-    (expected, expected_last, expected_gradients), (y, last, found) = results
-    assert_near(y, expected, 1e-6)
-    assert_states_near(last, expected_last, 1e-6)
-    assert_states_near(found, expected_gradients, 1e-5)
+    assert_results_near(*results, bound=1e-5)
