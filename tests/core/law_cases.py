@@ -19,10 +19,11 @@ from recurra.core.kernels import (
     fir,
     gated_linear_attention,
     linear_scan,
+    prefix_attention,
     selective_scan,
     ssd,
 )
-from recurra.core.layers import Fsmn, GatedDeltaNet, Mamba2
+from recurra.core.layers import Fsmn, GatedDeltaNet, Mamba2, PrefixAttention
 
 Tensors = dict[str, Tensor]
 Result = tuple[Tensor, Tensors]
@@ -53,11 +54,11 @@ class Case:
     module: Callable[[Tensors], nn.Module]
     along_time: tuple[str, ...]
     begin: Callable[[Tensors], Tensors | None]
-    flush: Callable[[Tensors, Tensors], Tensor]
     causal: bool
     streams: bool
     linear_in: tuple[str, ...]  # y is linear in these (and the state) together
     look_ahead: int = 0
+    flush: Callable[[Tensors, Tensors], Tensor] | None = None  # what a look-ahead calls for
     state_size: Callable[[Size], int] | None = None  # numbers a row keeps
     kernel: bool = False  # has a backend="reference", and works on 16-bit inputs
     takes_lengths: bool = True
@@ -147,7 +148,6 @@ def kernel(
         module=Module,
         along_time=along_time,
         begin=lambda inputs: None,
-        flush=lambda inputs, state: next(iter(inputs.values())).new_zeros(0),
         kernel=True,
         **{"causal": True, "streams": True, "linear_in": (), **declared},
     )
@@ -190,9 +190,6 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
             **{k: v.detach() for k, v in weights.items()},
         }
 
-    def flush(inputs: Tensors, state: Tensors) -> Tensor:
-        return call(inputs, state, method="flush") if probe.look_ahead else inputs["x"][:, :0]
-
     return Case(
         name=name,
         draw=draw,
@@ -200,7 +197,7 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
         module=Module,
         along_time=("x",),
         begin=lambda inputs: call(inputs, inputs["x"], method="initial_state"),
-        flush=flush,
+        flush=lambda inputs, state: call(inputs, state, method="flush"),
         causal=probe.causal,
         streams=probe.streams,
         linear_in=("x",) if probe.is_linear else (),
@@ -245,6 +242,23 @@ def run_fir(inputs: Tensors, state: Tensors | None, lengths: Length, backend: st
     return y, {"x": last}
 
 
+def attention_inputs(size: Size) -> Tensors:
+    """Two heads whose values are one wider than their keys; one step in four is masked."""
+    shape = size.rows, size.steps
+    return {
+        "q": randn(2, size.width),
+        "k": randn(*shape, 2, size.width),
+        "v": randn(*shape, 2, size.width + 1),
+        "mask": torch.rand(shape) > 0.25,
+    }
+
+
+def run_prefix(inputs: Tensors, state: Tensors | None, lengths: Length, backend: str) -> Result:
+    before = None if state is None else state["prefix"]
+    y, last = prefix_attention(**inputs, state=before, lengths=lengths, backend=backend)
+    return y, {"prefix": last}
+
+
 def ssd_inputs(size: Size) -> Tensors:
     """Four heads in two groups; keys and queries a little wider than the head."""
     shape = size.rows, size.steps
@@ -256,7 +270,7 @@ def ssd_inputs(size: Size) -> Tensors:
     }
 
 
-def attention_inputs(size: Size) -> Tensors:
+def unit_key_inputs(size: Size) -> Tensors:
     """Two heads, keys of length one."""
     shape = size.rows, size.steps, 2
     return {
@@ -269,13 +283,13 @@ def attention_inputs(size: Size) -> Tensors:
 def delta_inputs(size: Size) -> Tensors:
     """A rate and a decay for each head."""
     shape = size.rows, size.steps, 2
-    return attention_inputs(size) | {"beta": torch.rand(shape), "log_a": -torch.rand(shape)}
+    return unit_key_inputs(size) | {"beta": torch.rand(shape), "log_a": -torch.rand(shape)}
 
 
 def gated_inputs(size: Size) -> Tensors:
     """A decay for each channel of the keys."""
     log_a = -torch.rand(size.rows, size.steps, 2, size.width + 1)
-    return attention_inputs(size) | {"log_a": log_a}
+    return unit_key_inputs(size) | {"log_a": log_a}
 
 
 def selective_inputs(size: Size) -> Tensors:
@@ -310,6 +324,14 @@ CASES = [
     kernel("linear_scan reverse", scan_inputs, partial(run_scan, reverse=True), **SCAN | ONE_WAY),
     kernel(
         "fir", fir_inputs, run_fir, ("x",), linear_in=("x",), takes_lengths=False, keeps_inputs=True
+    ),
+    kernel(
+        "prefix_attention",
+        attention_inputs,
+        run_prefix,
+        ("k", "v", "mask"),
+        linear_in=("v",),
+        mask="mask",
     ),
     kernel(
         "ssd",
@@ -351,4 +373,5 @@ CASES = [
     ),
     layer("Fsmn", lambda width: Fsmn(width, order=5)),
     layer("Fsmn look-ahead", lambda width: Fsmn(width, order=4, look_ahead=3)),
+    layer("PrefixAttention", lambda width: PrefixAttention(width, n_heads=2), heads=2),
 ]

@@ -10,5 +10,6 @@ Each declares `causal`, `streams`, `is_linear` and `look_ahead`, and says its `s
 from recurra.core.layers.fsmn import Fsmn
 from recurra.core.layers.gated_delta_net import GatedDeltaNet
 from recurra.core.layers.mamba2 import Mamba2
+from recurra.core.layers.prefix_attention import PrefixAttention
 
-__all__ = ["Fsmn", "GatedDeltaNet", "Mamba2"]
+__all__ = ["Fsmn", "GatedDeltaNet", "Mamba2", "PrefixAttention"]

@@ -100,26 +100,25 @@ def _keep(
     ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, bool], output: tuple[Tensor, ...]
 ) -> None:
     a, _, h0, ctx.reverse = inputs
-    ctx.save_for_backward(a, h0, output[0])
+    # A decay that is a constant, as in prefix attention, needs no states for its gradient.
+    ctx.save_for_backward(a, *((h0, output[0]) if ctx.needs_input_grad[0] else ()))
 
 
 def _gradients(
     ctx: Any, grad_h: Tensor, grad_last: Tensor
 ) -> tuple[Tensor | None, Tensor, Tensor, None]:
     """Carry the gradient back: grad_b = grad_h + (decay of the step after) * (grad_b after it)."""
-    a, h0, h = ctx.saved_tensors
+    a, *states = ctx.saved_tensors
     one = torch.ones_like(a[:, :1])
-    before = h0.unsqueeze(1)
-    if ctx.reverse:
-        later_decay = torch.cat([one, a[:, :-1]], dim=1)
-        before = torch.cat([h[:, 1:], before], dim=1)
-    else:
-        later_decay = torch.cat([a[:, 1:], one], dim=1)
-        before = torch.cat([before, h[:, :-1]], dim=1)
-    first = -1 if ctx.reverse else 0
-    grad_b, _ = scan(later_decay, grad_h, grad_last, not ctx.reverse)
-    grad_a = (grad_b * before).sum_to_size(a.shape) if ctx.needs_input_grad[0] else None
-    return grad_a, grad_b, grad_b[:, first] * a[:, first], None
+    later = [one, a[:, :-1]] if ctx.reverse else [a[:, 1:], one]
+    grad_b, _ = scan(torch.cat(later, dim=1), grad_h, grad_last, not ctx.reverse)
+    grad_a = None
+    if ctx.needs_input_grad[0]:
+        first, h = states[0].unsqueeze(1), states[1]
+        before = torch.cat([h[:, 1:], first] if ctx.reverse else [first, h[:, :-1]], dim=1)
+        grad_a = (grad_b * before).sum_to_size(a.shape)
+    start = -1 if ctx.reverse else 0
+    return grad_a, grad_b, grad_b[:, start] * a[:, start], None
 
 
 torch.library.register_autograd("recurra::linear_scan", _gradients, setup_context=_keep)
