@@ -1,8 +1,12 @@
 """How fast the core's kernels are on one thread of a CPU, against the plain ways to write them.
 
     uv run python benchmarks/kernels.py fir
+    uv run python benchmarks/kernels.py linear_scan
+    uv run python benchmarks/kernels.py prefix_attention
+    uv run python benchmarks/kernels.py ssd
 
-Times are CPU milliseconds, the median of interleaved repeats; the ratios are what counts.
+Times are CPU milliseconds over repeats that take turns, the median for fir, the minimum for the
+others; the ratios are what counts.
 """
 
 import argparse
@@ -14,23 +18,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recurra.core.kernels import fir
+from recurra.core.kernels import fir, linear_scan, prefix_attention, ssd
 
 # (B, T, C, K, m): FRCRN's widest memory, MossFormer2's convolution module, its dense memory.
 FIR_SHAPES = [(100, 159, 256, 20, 1), (1, 4000, 2048, 17, 1), (1, 4000, 256, 39, 2)]
+SCAN_SHAPES = [(1, 1024, 64), (1, 16_384, 64)]  # (B, T, D)
+ATTENTION_SHAPES = [(1, 1024, 4, 64), (1, 4096, 4, 64)]  # (B, T, H, D)
+SSD_SHAPES = [(1, 256, 4, 64), (1, 1024, 4, 64), (1, 4096, 4, 64)]  # (B, T, H, N = P)
 
 
 def main() -> None:
     """Print the table of one kernel."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kernel", choices=["fir"])
+    parser.add_argument("kernel", choices=["fir", "linear_scan", "prefix_attention", "ssd"])
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread")
-    print(f"{'x, taps':30} {'':18} {'ours ms':>8} {'conv1d':>8} {'shifted adds':>13}")
-    for shape in FIR_SHAPES:
-        print_fir(*shape, repeats=args.repeats)
+    if args.kernel == "fir":
+        print(f"{'x, taps':30} {'':18} {'ours ms':>8} {'conv1d':>8} {'shifted adds':>13}")
+        for fir_shape in FIR_SHAPES:
+            print_fir(*fir_shape, repeats=args.repeats)
+    elif args.kernel == "linear_scan":
+        print(f"{'a, b':30} {'':18} {'ours ms':>8} {'loop':>8}")
+        for scan_shape in SCAN_SHAPES:
+            print_linear_scan(*scan_shape, repeats=args.repeats)
+    elif args.kernel == "ssd":
+        print(f"{'x':30} {'':18} {'ours ms':>8} {'loop':>8}")
+        for shape in SSD_SHAPES:
+            print_ssd(*shape, repeats=args.repeats)
+    else:
+        print(f"{'k, v':30} {'':18} {'ours ms':>8} {'SDPA':>8}")
+        for shape in ATTENTION_SHAPES:
+            print_prefix_attention(*shape, repeats=args.repeats)
 
 
 def print_fir(b: int, t: int, c: int, k: int, m: int, *, repeats: int) -> None:
@@ -43,8 +63,9 @@ def print_fir(b: int, t: int, c: int, k: int, m: int, *, repeats: int) -> None:
         torch.testing.assert_close(way(x, taps), expected, rtol=1e-4, atol=1e-4)
     label = f"({b}, {t}, {c * m}), K {k}" + (f", m {m}" if m > 1 else "")
     for backward in (False, True):
-        steps = {name: step(way, x, taps, backward) for name, way in ways.items()}
-        ms = {name: 1e3 * seconds for name, seconds in medians(steps, repeats).items()}
+        steps = {name: step(way, (x, taps), backward) for name, way in ways.items()}
+        samples = cpu_seconds(steps, repeats)
+        ms = {name: 1e3 * statistics.median(values) for name, values in samples.items()}
         what = "forward + backward" if backward else "forward"
         ratios = [f"{ms[name] / ms['ours']:.1f}x" for name in ("conv1d", "shifted adds")]
         print(f"{label:30} {what:18} {ms['ours']:8.1f} {ratios[0]:>8} {ratios[1]:>13}", flush=True)
@@ -72,31 +93,89 @@ def shifted_adds(x: Tensor, taps: Tensor) -> Tensor:
     return y
 
 
+def print_linear_scan(b: int, t: int, d: int, *, repeats: int) -> None:
+    """Print the scan's milliseconds, and how many times as long the plain loop takes."""
+    inputs = torch.rand(b, t, d) * 0.1 + 0.9, torch.randn(b, t, d)
+    ways = {
+        "ours": lambda a, b: linear_scan(a, b)[0],
+        "loop": lambda a, b: linear_scan(a, b, backend="reference")[0],  # unbind and stack
+    }
+    print_ratio(f"({b}, {t}, {d})", ways, inputs, repeats)
+
+
+def print_prefix_attention(b: int, t: int, h: int, d: int, *, repeats: int) -> None:
+    """Print ours in milliseconds, and how many times as long PyTorch's causal attention takes."""
+    inputs = torch.randn(h, d), torch.randn(b, t, h, d), torch.randn(b, t, h, d)
+    ways = {"ours": lambda q, k, v: prefix_attention(q, k, v)[0], "SDPA": causal_attention}
+    print_ratio(f"({b}, {t}, {h}, {d})", ways, inputs, repeats)
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend by PyTorch's function; the query is repeated in memory: expanded, it is slower."""
+    tiled = q.unsqueeze(1).repeat(k.shape[0], 1, k.shape[1], 1)  # (B, H, T, D)
+    y = functional.scaled_dot_product_attention(
+        tiled, k.transpose(1, 2), v.transpose(1, 2), is_causal=True
+    )
+    return y.transpose(1, 2)
+
+
+def print_ssd(b: int, t: int, h: int, n: int, *, repeats: int) -> None:
+    """Print ours in milliseconds, and how many times as long the plain loop takes."""
+    key, query = torch.randn(b, t, h, n) / n, torch.randn(b, t, h, n)
+    inputs = torch.randn(b, t, h, n), -torch.rand(b, t, h), key, query
+    ways = {"ours": lambda *z: ssd(*z)[0], "loop": ssd_loop}
+    print_ratio(f"({b}, {t}, {h}, {n})", ways, inputs, repeats)
+
+
+def ssd_loop(x: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Run state-space duality step by step, without indexing inside the loop."""
+    state = x.new_zeros(x.shape[0], x.shape[2], x.shape[3], b.shape[3])
+    outputs = []
+    steps = zip(*(z.unbind(1) for z in (x, log_a.exp(), b, c)), strict=True)
+    for x_t, a_t, b_t, c_t in steps:
+        state = a_t[..., None, None] * state + x_t[..., :, None] * b_t[..., None, :]
+        outputs.append((state @ c_t[..., None]).squeeze(-1))
+    return torch.stack(outputs, dim=1)
+
+
+def print_ratio(
+    label: str, ways: dict[str, Callable[..., Tensor]], inputs: tuple[Tensor, ...], repeats: int
+) -> None:
+    """Check that two ways agree, then print the first in milliseconds and the second's ratio."""
+    ours, other = ways
+    torch.testing.assert_close(ways[ours](*inputs), ways[other](*inputs), rtol=1e-4, atol=1e-4)
+    for backward in (False, True):
+        steps = {name: step(way, inputs, backward) for name, way in ways.items()}
+        ms = {name: 1e3 * min(values) for name, values in cpu_seconds(steps, repeats).items()}
+        what = "forward + backward" if backward else "forward"
+        ratio = f"{ms[other] / ms[ours]:.1f}x"
+        print(f"{label:30} {what:18} {ms[ours]:8.2f} {ratio:>8}", flush=True)
+
+
 def step(
-    way: Callable[[Tensor, Tensor], Tensor], x: Tensor, taps: Tensor, backward: bool
+    way: Callable[..., Tensor], inputs: tuple[Tensor, ...], backward: bool
 ) -> Callable[[], None]:
-    """Return what is timed: the filter, or the filter with its gradients."""
+    """Return what is timed: the kernel, or the kernel with its gradients."""
 
     @torch.no_grad()
     def forward() -> None:
-        way(x, taps)
+        way(*inputs)
 
     def forward_and_backward() -> None:
-        leaves = x.detach().requires_grad_(), taps.detach().requires_grad_()
-        way(*leaves).sum().backward()
+        way(*(x.detach().requires_grad_() for x in inputs)).sum().backward()
 
     return forward_and_backward if backward else forward
 
 
-def medians(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Return the median CPU seconds of each step; they take turns."""
+def cpu_seconds(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each repeat of each step; they take turns, the first left out."""
     samples: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats + 1):
         for name, run in steps.items():
             start = time.process_time()
             run()
             samples[name].append(time.process_time() - start)
-    return {name: statistics.median(values[1:]) for name, values in samples.items()}
+    return {name: values[1:] for name, values in samples.items()}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,22 @@
 Each has a `reference` (the definition, a plain loop) and a `fast` form, and a front that chooses.
 """
 
+from recurra.core.kernels.delta_rule import delta_rule
 from recurra.core.kernels.fir import fir
+from recurra.core.kernels.gated_linear_attention import gated_linear_attention
+from recurra.core.kernels.linear_scan import linear_scan
+from recurra.core.kernels.prefix_attention import prefix_attention
+from recurra.core.kernels.retention import retention
+from recurra.core.kernels.selective_scan import selective_scan
+from recurra.core.kernels.ssd import ssd
 
-__all__ = ["fir"]
+__all__ = [
+    "delta_rule",
+    "fir",
+    "gated_linear_attention",
+    "linear_scan",
+    "prefix_attention",
+    "retention",
+    "selective_scan",
+    "ssd",
+]

@@ -4,8 +4,12 @@ The streaming contract: `forward(x, state=None, lengths=None) -> (y, state)`. A 
 of tensors whose first axis is the row of the batch; it is never changed in place. One call on the
 whole sequence, calls on chunks and calls on single steps give the same outputs and the same state.
 A layer that looks L steps ahead gives y delayed by L, and `flush(state)` gives the last L steps.
+Each declares `causal`, `streams`, `is_linear` and `look_ahead`, and says its `state_size()`.
 """
 
 from recurra.core.layers.fsmn import Fsmn
+from recurra.core.layers.gated_delta_net import GatedDeltaNet
+from recurra.core.layers.mamba2 import Mamba2
+from recurra.core.layers.prefix_attention import PrefixAttention
 
-__all__ = ["Fsmn"]
+__all__ = ["Fsmn", "GatedDeltaNet", "Mamba2", "PrefixAttention"]

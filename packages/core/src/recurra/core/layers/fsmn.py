@@ -12,11 +12,14 @@ class Fsmn(nn.Module):
     """y = x + p + (taps * p along time), where p = project(relu(linear(x))).
 
     `order` taps reach order - 1 steps back; with `look_ahead` L, another L taps reach ahead, and a
-    streamed output comes L steps late (use `flush` at the end).
+    streamed output comes L steps late (use `flush` at the end). It costs O(T * order * C).
 
     Source: `UniDeepFsmn` of ClearerVoice-Studio (FRCRN: order 20, causal; MossFormer2: order 20
     with look-ahead 19), after Zhang et al. 2018, "Deep-FSMN" (arXiv 1803.05030, eq. 4).
     """
+
+    streams = True
+    is_linear = False
 
     def __init__(
         self, d_model: int, d_hidden: int | None = None, *, order: int = 20, look_ahead: int = 0
@@ -25,6 +28,7 @@ class Fsmn(nn.Module):
         d_hidden = d_hidden or d_model
         self.order = order
         self.look_ahead = look_ahead
+        self.causal = look_ahead == 0
         self.linear = nn.Linear(d_model, d_hidden)
         self.project = nn.Linear(d_hidden, d_model, bias=False)
         self.taps = nn.Parameter(torch.empty(order + look_ahead, d_model, 1))
@@ -42,7 +46,7 @@ class Fsmn(nn.Module):
             x: (B, T, C), or (B, T, ..., C), where the axes between share the layer's weights.
             state: what `forward` or `initial_state` returned before.
             lengths: (B,) integers from 0 to T: how many steps of each row count. The rest of the
-                row changes nothing, and its y is zero.
+                row changes nothing, whatever stands there, and its y is zero.
 
         Returns:
             y in the shape of x, and the state after each row's last step: "memory"
@@ -50,11 +54,14 @@ class Fsmn(nn.Module):
             (B, look_ahead, ..., C).
         """
         before = state or self.initial_state(x)
-        p = self.project(torch.relu(self.linear(x)))
         if lengths is not None:
             inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
             inside = inside.reshape(inside.shape + (1,) * (x.dim() - 2))
-            p = p * inside
+            # Chosen, not multiplied: zero times NaN is NaN, in the gradient of the weights too.
+            x = torch.where(inside, x, 0)
+        p = self.project(torch.relu(self.linear(x)))
+        if lengths is not None:
+            p = torch.where(inside, p, 0)
         line = torch.cat([before["memory"], p], dim=1)
         late = x
         next_state = {"memory": _last_steps(line, self._span, p.shape[1], lengths)}
@@ -63,7 +70,7 @@ class Fsmn(nn.Module):
             late = x if state is None else delayed[:, : x.shape[1]]
             next_state["skipped"] = _last_steps(delayed, self.look_ahead, x.shape[1], lengths)
         y = late + self._remember(line, 0 if state is not None else self.look_ahead)
-        return (y if lengths is None else y * inside), next_state
+        return (y if lengths is None else torch.where(inside, y, 0)), next_state
 
     def initial_state(self, x: Tensor) -> State:
         """Return the state before the first step, for rows shaped and typed as x (B, T, ..., C)."""
@@ -72,6 +79,13 @@ class Fsmn(nn.Module):
         if self.look_ahead:
             state["skipped"] = x.new_zeros(x.shape[0], self.look_ahead, *rest)
         return state
+
+    def state_size(self) -> int:
+        """Return how many numbers a row keeps: its last steps, however many came before.
+
+        With axes between T and C, that many for each place on them.
+        """
+        return int((self._span + self.look_ahead) * self.taps.shape[1])
 
     def flush(self, state: State) -> Tensor:
         """Return the last `look_ahead` steps of a stream, (B, look_ahead, ..., C)."""

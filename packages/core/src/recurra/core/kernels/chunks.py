@@ -1,0 +1,106 @@
+"""What the chunked kernels share: rows of unlike lengths, cutting time, decays inside a chunk.
+
+A linear recurrence with a matrix as its state costs a product of matrices per chunk of steps
+instead of one outer product per step. Decays are taken as logarithms, and only sums of them over
+runs of steps are ever raised to a power: no quotient of two products that may both be zero, so a
+decay of zero (-inf) is as good as any other.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def check_lengths(lengths: Tensor | None, x: Tensor) -> None:
+    """Raise ValueError unless `lengths` is None or integers (B,) for x (B, T, ...)."""
+    if lengths is None:
+        return
+    if lengths.shape != x.shape[:1]:
+        raise ValueError(f"lengths must be (B,) = {tuple(x.shape[:1])}, not {tuple(lengths.shape)}")
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise ValueError(f"lengths must be integers, not {lengths.dtype}")
+
+
+def zero_beyond(lengths: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Put zeros in each (B, T, ...) from its row's length on, whatever stood there.
+
+    A zero in a logarithm of a decay keeps the state, a zero in an input adds nothing to it: the
+    state after the last step is the one after the last counted step. Gradients there are zero even
+    where the inputs are NaN, which a product with a mask would not give.
+    """
+    if lengths is None:
+        return inputs
+    steps = torch.arange(inputs[0].shape[1], device=inputs[0].device)
+    inside = steps < lengths.to(steps.device)[:, None]  # (B, T)
+    return tuple(
+        torch.where(inside.reshape(inside.shape + (1,) * (x.dim() - 2)), x, 0) for x in inputs
+    )
+
+
+def accumulation_dtype(*inputs: Tensor) -> torch.dtype:
+    """Return float64 if any input has it, else float32: what states and decays are kept in."""
+    dtype = torch.float32
+    for x in inputs:
+        dtype = torch.promote_types(dtype, x.dtype)
+    return dtype
+
+
+def check_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor | None, chunk: int) -> None:
+    """Raise ValueError unless q, k (B, T, H, N), v (B, T, H, P), state (B, H, P, N) fit."""
+    if q.dim() != 4 or v.dim() != 4 or q.shape != k.shape or q.shape[:3] != v.shape[:3]:
+        raise ValueError(
+            "q and k must be (B, T, H, N) and v (B, T, H, P), "
+            f"not {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
+        )
+    expected = (v.shape[0], v.shape[2], v.shape[3], k.shape[3])
+    if state is not None and state.shape != expected:
+        raise ValueError(f"state must be (B, H, P, N) = {expected}, not {tuple(state.shape)}")
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, not {chunk}")
+
+
+def into_chunks(x: Tensor, chunk: int) -> Tensor:
+    """Cut x (B, T, H, ...) into (B, n, H, chunk, ...), with zeros after the end.
+
+    T = 0 makes one chunk of zeros, which changes no state.
+    """
+    n_chunks = max(1, -(-x.shape[1] // chunk))
+    missing = n_chunks * chunk - x.shape[1]
+    if missing:
+        x = functional.pad(x, (0, 0) * (x.dim() - 2) + (0, missing))
+    return torch.unflatten(x, 1, (n_chunks, chunk)).movedim(2, 3)
+
+
+def from_chunks(y: Tensor, n_steps: int) -> Tensor:
+    """Join y (B, n, H, chunk, ...) to (B, n_steps, H, ...)."""
+    return y.movedim(3, 2).flatten(1, 2)[:, :n_steps]
+
+
+def decay_between(log_a: Tensor) -> Tensor:
+    """Return exp of the sum of log_a (..., L) over j < k <= i, at [i, j]; 0 where i < j.
+
+    The sums are made by adding, not as differences of one running sum: exact for decays of very
+    unlike strength, and without inf - inf.
+    """
+    length = log_a.shape[-1]
+    later = torch.ones(length, length, dtype=torch.bool, device=log_a.device).tril(-1)  # k > j
+    sums = torch.where(later, log_a[..., :, None], 0).cumsum(dim=-2)
+    return sums.exp().tril()
+
+
+def carry(added: Tensor, decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Run state <- decay * state + added over chunks.
+
+    Args:
+        added: (B, n, H, P, N).
+        decay: (B, n, H, 1, N) or (B, n, H, 1, 1).
+        state: (B, H, P, N), before the first chunk.
+
+    Returns:
+        The state before each chunk (B, n, H, P, N), and the one after the last (B, H, P, N).
+    """
+    before = []
+    for added_here, decay_here in zip(added.unbind(1), decay.unbind(1), strict=True):
+        before.append(state)
+        state = torch.addcmul(added_here, decay_here, state)
+    return torch.stack(before, dim=1), state

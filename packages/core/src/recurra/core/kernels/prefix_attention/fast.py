@@ -1,0 +1,25 @@
+"""The portable fast form of `prefix_attention`: one cumulative maximum and one `linear_scan`.
+
+Relative to the running maximum the sums obey sums_t = e^(top_{t-1} - top_t) * sums_{t-1} +
+e^(score_t - top_t) * [v_t, 1], a linear recurrence with one decay a head. No exponent is positive,
+so scores of any size are exact, and the decay needs no gradient: the output does not depend on it.
+"""
+
+import torch
+from torch import Tensor
+
+from recurra.core.kernels.linear_scan import linear_scan
+
+
+def attend(scores: Tensor, v: Tensor, sums: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum e^(score - top) * [v, 1] over each prefix, where top is the largest score of the prefix.
+
+    scores (B, T, H), v (B, T, H, E), sums (B, H, E + 1) relative to top (B, H). Returns the sums at
+    each step (B, T, H, E + 1), the last ones and the last top.
+    """
+    tops = torch.cat([top.unsqueeze(1), scores.detach()], dim=1).cummax(dim=1).values
+    tops = tops.clamp(min=torch.finfo(scores.dtype).min)  # minus their difference, never infinite
+    decay = torch.exp(tops[:, :-1] - tops[:, 1:]).unsqueeze(-1)  # (B, T, H, 1)
+    weight = torch.exp(scores - tops[:, 1:]).unsqueeze(-1)
+    every, last = linear_scan(decay, torch.cat([weight * v, weight], dim=-1), sums)
+    return every, last, tops[:, -1]

@@ -1,0 +1,11 @@
+"""Says at the end which laws did not apply to which cases."""
+
+import pytest
+from tests.core.law_cases import summary
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line if the laws were among the tests."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    if any("tests/core/test_laws.py" in report.nodeid for report in reports):
+        terminalreporter.write_line(summary())
