@@ -4,5 +4,6 @@ Each has a `reference` (the definition, a plain loop) and a `fast` form, and a f
 """
 
 from recurra.core.kernels.fir import fir
+from recurra.core.kernels.flashrnn import flashrnn
 
-__all__ = ["fir"]
+__all__ = ["fir", "flashrnn"]
