@@ -7,5 +7,6 @@ A layer that looks L steps ahead gives y delayed by L, and `flush(state)` gives 
 """
 
 from recurra.core.layers.fsmn import Fsmn
+from recurra.core.layers.rnn import RNN
 
-__all__ = ["Fsmn"]
+__all__ = ["RNN", "Fsmn"]

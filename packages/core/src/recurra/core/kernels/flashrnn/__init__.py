@@ -79,9 +79,7 @@ def flashrnn(
     n_rows, n_steps, heads, width = _check(kind, wx, r, b, states, peephole, lengths)
     dtype = torch.promote_types(wx.dtype, torch.float32)
     if states is None:
-        states = torch.zeros(
-            n_rows, len(kind.states), heads, width, dtype=dtype, device=wx.device
-        )
+        states = torch.zeros(n_rows, len(kind.states), heads, width, dtype=dtype, device=wx.device)
     idle = None
     if lengths is not None:
         idle = torch.arange(n_steps, device=wx.device)[:, None] >= lengths.to(wx.device)

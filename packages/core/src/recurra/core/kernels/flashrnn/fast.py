@@ -83,9 +83,7 @@ def _forward(
     return history
 
 
-def _activate(
-    cell: Cell, wx: Tensor, weight: Tensor, bias: Tensor, h: Tensor, pre: Tensor
-) -> None:
+def _activate(cell: Cell, wx: Tensor, weight: Tensor, bias: Tensor, h: Tensor, pre: Tensor) -> None:
     """Write bias + input + R h into `pre` (..., B, H, n_gates, D), for one step or many."""
     skip = cell.n_gates - cell.n_input
     if skip:
@@ -143,33 +141,21 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _differentiable(
-    ctx: Any, given: Sequence[Tensor | None], idle: Tensor | None, grads: Sequence[Tensor]
+    ctx: Any, given: Sequence[Any], idle: Tensor | None, grads: Sequence[Tensor]
 ) -> list[Tensor | None]:
     """Return the gradients to what was given, as functions of it."""
     # Views: an argument may be computed from another one, and that path is not ours to count.
-    views = [None if x is None else x.view_as(x) for x in given]
+    views: list[Any] = [None if x is None else x.view_as(x) for x in given]
     wx, r, b, states, peephole = views
-    assert wx is not None and r is not None and b is not None and states is not None
-    sequences, last = reference.run(
-        ctx.cell,
-        wx,
-        r,
-        b,
-        states,
-        peephole,
-        idle,
-        reverse=ctx.reverse,
-        all_states=ctx.all_states,
-    )
+    options = {"reverse": ctx.reverse, "all_states": ctx.all_states}
+    sequences, last = reference.run(ctx.cell, wx, r, b, states, peephole, idle, **options)
     wanted = [x for x in views if x is not None and x.requires_grad]
     pairs = [
         (y, grad) for y, grad in zip([*sequences, last], grads, strict=True) if y.requires_grad
     ]
     results, cotangents = zip(*pairs, strict=True)
     found = iter(
-        torch.autograd.grad(
-            results, wanted, cotangents, create_graph=True, materialize_grads=True
-        )
+        torch.autograd.grad(results, wanted, cotangents, create_graph=True, materialize_grads=True)
     )
     return [next(found) if x is not None and x.requires_grad else None for x in views]
 
@@ -218,7 +204,7 @@ def _backward(
     grad_r = torch.bmm(recurrent.transpose(1, 2), _flat(before[0]))
     return [
         grad_pre[..., cell.n_gates - cell.n_input :, :].permute(1, 0, 3, 2, 4).to(wx.dtype),
-        grad_r.unflatten(1, (cell.n_recurrent, -1)).transpose(0, 1),
+        grad_r.view(r.shape[1], r.shape[0], *r.shape[2:]).transpose(0, 1),
         grad_pre.sum(dim=(0, 1)).transpose(0, 1),
         torch.stack(grads, dim=1),
         None if peephole is None else peephole_gradient(grad_pre, before, after),
