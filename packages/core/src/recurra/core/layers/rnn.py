@@ -18,9 +18,9 @@ class RNN(nn.Module):
     """Stacked recurrent layers, in one direction or two, whose heads each see their own past.
 
     With one head and no peepholes, `weights` is torch's nn.LSTM, nn.GRU or nn.RNN and does the
-    work, with cuDNN on CUDA (which cannot be differentiated twice). Everything else, and bfloat16
-    and float16 inputs, whose state is then in float32, runs on `flashrnn`. Both have the parameters
-    of torch's modules, so that a state dict of theirs loads:
+    work, with cuDNN on CUDA (which cannot be differentiated twice). Everything else runs on
+    `flashrnn`, and so does a layer whose parameters are bfloat16 or float16: its state is in
+    float32. Both have the parameters of torch's modules, so that a state dict of theirs loads:
 
         layer.weights.load_state_dict(nn.LSTM(8, 16).state_dict())
 
@@ -97,9 +97,13 @@ class RNN(nn.Module):
             order of nn.LSTM: all directions of the first layer, then of the next.
         """
         state = self.initial_state(x) if state is None else state
-        full = x.dtype in (torch.float32, torch.float64)
-        if isinstance(self.weights, nn.RNNBase) and full:
-            return self._by_torch(x, state, lengths)
+        if isinstance(self.weights, nn.RNNBase):
+            dtype = next(self.weights.parameters()).dtype
+            if dtype in (torch.float32, torch.float64):
+                # Under autocast too the state stays in the precision of the parameters.
+                with torch.autocast(x.device.type, enabled=False):
+                    y, after = self._by_torch(x.to(dtype), state, lengths)
+                return y.to(x.dtype), after
         return self._by_kernel(x, state, lengths)
 
     def initial_state(self, x: Tensor) -> State:

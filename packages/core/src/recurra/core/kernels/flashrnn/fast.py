@@ -174,7 +174,7 @@ def _backward(
     earlier, later = [x[:-1] for x in history], [x[1:] for x in history]
     before, after = (later, earlier) if ctx.reverse else (earlier, later)
     *grad_sequences, grad_last = cotangents
-    grads = [grad.contiguous() for grad in grad_last.unbind(1)]
+    grads = [grad.clone(memory_format=torch.contiguous_format) for grad in grad_last.unbind(1)]
     grad_pre = b.new_empty(n_steps, *before[0].shape[1:-1], cell.n_gates, b.shape[-1])
 
     weight = r.permute(1, 3, 0, 2).flatten(2)  # (H, D, n_recurrent * D)
