@@ -78,8 +78,8 @@ def _forward(
         _activate(cell, steps[t], weight, bias, before[0], pre)
         cell.step_in_place(pre, before, after, peephole)
         if idle is not None:
-            for a, b_ in zip(before, after, strict=True):
-                torch.where(idle[t], a, b_, out=b_)
+            for still, moved in zip(before, after, strict=True):
+                torch.where(idle[t], still, moved, out=moved)
     return history
 
 
