@@ -182,12 +182,13 @@ def test_future_steps_do_not_change_past_output_but_in_two_directions_they_do():
     changed = torch.cat([x[:, :4], x[:, 4:] + 1], dim=1)
     for kind in KINDS.values():
         layer = RNN(5, 6, **kind).double()
-        assert layer.causal and layer.streams  # noqa: PT018
+        assert layer.causal
+        assert layer.streams
         near(layer(x)[0][:, :4], layer(changed)[0][:, :4], 0)
     both = RNN(5, 6, bidirectional=True).double()
     assert not both.causal
     assert not both.streams
-    assert (both(x)[0][:, :4] - both(changed)[0][:, :4]).abs().min() > 0
+    assert (both(x)[0] - both(changed)[0])[:, :4, 6:].abs().min() > 0
 
 
 # Precision, errors
@@ -208,8 +209,7 @@ def test_the_state_is_float32_in_bfloat16_and_under_autocast(kind):
     near(low.float(), exact, 0.03)
 
 
-@pytest.mark.parametrize("kind", ["lstm", "slstm"])
-def test_a_step_exports_and_gives_the_same_numbers(kind):
+def test_a_step_exports_and_gives_the_same_numbers():
     class Step(nn.Module):
         def __init__(self, layer):
             super().__init__()
@@ -218,7 +218,7 @@ def test_a_step_exports_and_gives_the_same_numbers(kind):
         def forward(self, x, state):
             return self.layer(x, state)
 
-    layer = RNN(5, 6, **KINDS[kind])
+    layer = RNN(5, 6, cell="slstm", n_heads=2)
     x = random(2, 1, 5).float()
     _, state = layer(x)
     y, after = torch.export.export(Step(layer), (x, state)).module()(x, state)
