@@ -178,6 +178,7 @@ def _backward(
     grad_pre = b.new_empty(n_steps, *before[0].shape[1:-1], cell.n_gates, b.shape[-1])
 
     weight = r.permute(1, 3, 0, 2).flatten(2)  # (H, D, n_recurrent * D)
+    back = r.transpose(0, 1).flatten(1, 2)  # (H, n_recurrent * D, D)
     bias = b.transpose(0, 1).contiguous()
     inputs = wx.permute(1, 0, 3, 2, 4)  # (T, B, H, n_input, D)
     size = max(1, _CACHED // max(1, grad_pre[:1].numel()))
@@ -196,7 +197,7 @@ def _backward(
             grads,
             [x[piece] for x in grad_sequences],
             None if idle is None else idle[piece],
-            weight.transpose(1, 2),
+            back,
             ctx.reverse,
         )
 
@@ -218,7 +219,7 @@ def _walk_back(
     grads: Sequence[Tensor],
     grad_sequences: Sequence[Tensor],
     idle: Tensor | None,
-    weight: Tensor,
+    back: Tensor,
     reverse: bool,
 ) -> None:
     """Step back through a piece: `grads`, to the states, and `grad_pre` change in place."""
@@ -233,4 +234,4 @@ def _walk_back(
             steps[t].masked_fill_(idle[t].unsqueeze(-1), 0)
             for grad, unchanged in zip(grads, passed, strict=True):
                 torch.where(idle[t], unchanged, grad, out=grad)
-        _flat(grads[0]).baddbmm_(_flat(steps[t][..., : cell.n_recurrent, :].flatten(-2)), weight)
+        _flat(grads[0]).baddbmm_(_flat(steps[t][..., : cell.n_recurrent, :].flatten(-2)), back)
