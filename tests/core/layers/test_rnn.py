@@ -191,6 +191,17 @@ def test_future_steps_do_not_change_past_output_but_in_two_directions_they_do():
     assert (both(x)[0] - both(changed)[0])[:, :4, 6:].abs().min() > 0
 
 
+def test_gradients_reach_parameters_given_from_outside(layer):
+    x = random(2, 4, 5)
+    given = {name: (2 * p.detach()).requires_grad_() for name, p in layer.named_parameters()}
+    y, _ = torch.func.functional_call(layer, given, (x,))
+    found = torch.autograd.grad(y.square().sum(), list(given.values()))
+    layer.load_state_dict(given)
+    expected = torch.autograd.grad(layer(x)[0].square().sum(), list(layer.parameters()))
+    for a, b in zip(found, expected, strict=True):
+        near(a, b)
+
+
 # Precision, errors
 
 

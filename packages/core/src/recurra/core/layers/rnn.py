@@ -182,10 +182,10 @@ class RNN(nn.Module):
     def _gates(self, place: str) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Return the input matrix, and r, b and the peepholes in the order of `flashrnn`."""
         weight, matrix, to_gates, from_h = (
-            self.weights.get_parameter(f"{name}_{place}")
+            getattr(self.weights, f"{name}_{place}")
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
-        peephole = self.weights.get_parameter(f"peephole_{place}") if self.peephole else None
+        peephole = getattr(self.weights, f"peephole_{place}") if self.peephole else None
         heads = (-1, self.n_heads, self.d_hidden // self.n_heads)
         r = matrix.view(*heads, heads[2])  # (G, H, D, D)
         bias, bias_hidden = to_gates.view(heads), from_h.view(heads)  # (G, H, D)
