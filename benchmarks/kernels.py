@@ -11,7 +11,6 @@ others; the ratios are what counts.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recurra.core.kernels import fir, linear_scan, prefix_attention, ssd
+from timing import cpu_seconds, timed
 
 # (B, T, C, K, m): FRCRN's widest memory, MossFormer2's convolution module, its dense memory.
 FIR_SHAPES = [(100, 159, 256, 20, 1), (1, 4000, 2048, 17, 1), (1, 4000, 256, 39, 2)]
@@ -63,7 +63,7 @@ def print_fir(b: int, t: int, c: int, k: int, m: int, *, repeats: int) -> None:
         torch.testing.assert_close(way(x, taps), expected, rtol=1e-4, atol=1e-4)
     label = f"({b}, {t}, {c * m}), K {k}" + (f", m {m}" if m > 1 else "")
     for backward in (False, True):
-        steps = {name: step(way, (x, taps), backward) for name, way in ways.items()}
+        steps = {name: timed(way, (x, taps), backward) for name, way in ways.items()}
         samples = cpu_seconds(steps, repeats)
         ms = {name: 1e3 * statistics.median(values) for name, values in samples.items()}
         what = "forward + backward" if backward else "forward"
@@ -145,37 +145,11 @@ def print_ratio(
     ours, other = ways
     torch.testing.assert_close(ways[ours](*inputs), ways[other](*inputs), rtol=1e-4, atol=1e-4)
     for backward in (False, True):
-        steps = {name: step(way, inputs, backward) for name, way in ways.items()}
+        steps = {name: timed(way, inputs, backward) for name, way in ways.items()}
         ms = {name: 1e3 * min(values) for name, values in cpu_seconds(steps, repeats).items()}
         what = "forward + backward" if backward else "forward"
         ratio = f"{ms[other] / ms[ours]:.1f}x"
         print(f"{label:30} {what:18} {ms[ours]:8.2f} {ratio:>8}", flush=True)
-
-
-def step(
-    way: Callable[..., Tensor], inputs: tuple[Tensor, ...], backward: bool
-) -> Callable[[], None]:
-    """Return what is timed: the kernel, or the kernel with its gradients."""
-
-    @torch.no_grad()
-    def forward() -> None:
-        way(*inputs)
-
-    def forward_and_backward() -> None:
-        way(*(x.detach().requires_grad_() for x in inputs)).sum().backward()
-
-    return forward_and_backward if backward else forward
-
-
-def cpu_seconds(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Return the CPU seconds of each repeat of each step; they take turns, the first left out."""
-    samples: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(repeats + 1):
-        for name, run in steps.items():
-            start = time.process_time()
-            run()
-            samples[name].append(time.process_time() - start)
-    return {name: values[1:] for name, values in samples.items()}
 
 
 if __name__ == "__main__":

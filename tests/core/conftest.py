@@ -1,4 +1,4 @@
-"""Says at the end which laws did not apply to which cases."""
+"""Says at the end to how many cases a law did not apply."""
 
 import pytest
 from tests.core.law_cases import summary

@@ -17,13 +17,15 @@ from torch.nn import functional
 from recurra.core.kernels import (
     delta_rule,
     fir,
+    flashrnn,
     gated_linear_attention,
     linear_scan,
     prefix_attention,
     selective_scan,
     ssd,
 )
-from recurra.core.layers import Fsmn, GatedDeltaNet, Mamba2, PrefixAttention
+from recurra.core.kernels.flashrnn import CELLS
+from recurra.core.layers import RNN, Fsmn, GatedDeltaNet, Mamba2, PrefixAttention
 
 Tensors = dict[str, Tensor]
 Result = tuple[Tensor, Tensors]
@@ -67,6 +69,7 @@ class Case:
     decay: str | None = None  # the input that may not have 16 bits
     held: Callable[[Tensors, float], Tensors] | None = None  # inputs with that decay throughout
     loops: bool = False  # a loop over the steps, which exports at a fixed T only
+    compiles: bool = True  # torch.compile does not trace nn.LSTM and its kin
 
     def inputs(self, size: Size, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensors:
         """Draw inputs; where `dtype` has 16 bits, the decay is in float32."""
@@ -105,6 +108,7 @@ CALLED_FOR: dict[str, Callable[[Case], bool]] = {
     "decay": lambda case: case.decay is not None,
     "state size": lambda case: case.state_size is not None,
     "dynamic export": lambda case: not case.loops,
+    "compile": lambda case: case.compiles,
 }
 
 
@@ -114,12 +118,10 @@ def cases(law: str | None = None) -> list[Case]:
 
 
 def summary() -> str:
-    """Say in one line what is not called for, and so was not run."""
-    left_out = []
-    for law in CALLED_FOR:
-        names = [case.name for case in CASES if case not in cases(law)]
-        left_out += [f"{law}: {', '.join(names)}"] if names else []
-    return f"{len(CASES)} cases; laws not called for by a declaration: {'; '.join(left_out)}"
+    """Say in one line how many cases no law of a name was called for by."""
+    left_out = {law: len(CASES) - len(cases(law)) for law in CALLED_FOR}
+    counts = ", ".join(f"{law} {count}" for law, count in left_out.items() if count)
+    return f"{len(CASES)} cases of kernels and layers; their declarations leave out: {counts}"
 
 
 def kernel(
@@ -304,6 +306,26 @@ def selective_inputs(size: Size) -> Tensors:
     }
 
 
+def cell_inputs(size: Size, *, cell: str) -> Tensors:
+    """Two heads; an LSTM with its peepholes."""
+    kind, heads = CELLS[cell], (2, size.width)
+    peephole = {"peephole": randn(3, *heads)} if kind.takes_peephole else {}
+    return {
+        "wx": randn(size.rows, size.steps, kind.n_input, *heads),
+        "r": randn(kind.n_recurrent, *heads, size.width) / size.width,
+        "b": randn(kind.n_gates, *heads),
+        **peephole,
+    }
+
+
+def run_cell(
+    inputs: Tensors, state: Tensors | None, lengths: Length, backend: str, *, cell: str
+) -> Result:
+    before = None if state is None else state["states"]
+    y, last = flashrnn(**inputs, states=before, cell=cell, lengths=lengths, backend=backend)
+    return y, {"states": last}
+
+
 def one_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result]:
     """Call a kernel that keeps one tensor as its state."""
 
@@ -317,6 +339,7 @@ def one_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result
 
 SCAN = {"along_time": ("a", "b"), "linear_in": ("b",), "decay": "a", "held": hold_scan}
 ONE_WAY = {"causal": False, "streams": False}
+BY_TORCH = {"loops": True, "compiles": False}
 
 CASES = [
     kernel("linear_scan", scan_inputs, run_scan, **SCAN),
@@ -365,11 +388,27 @@ CASES = [
         linear_in=("u",),
         loops=True,
     ),
+    *(
+        kernel(
+            f"flashrnn {cell}",
+            partial(cell_inputs, cell=cell),
+            partial(run_cell, cell=cell),
+            ("wx",),
+            loops=True,
+        )
+        for cell in CELLS
+    ),
     layer("Mamba2", lambda width: Mamba2(width, 2, head_width=width, d_conv=2), loops=True),
     layer(
         "GatedDeltaNet",
         lambda width: GatedDeltaNet(width, heads=1, head_width=2, value_width=3, d_conv=2),
         loops=True,
+    ),
+    layer("RNN lstm", lambda width: RNN(width, width), **BY_TORCH),
+    layer("RNN gru", lambda width: RNN(width, width, cell="gru", n_layers=2), **BY_TORCH),
+    layer("RNN both ways", lambda width: RNN(width, width, bidirectional=True), **BY_TORCH),
+    layer(
+        "RNN slstm", lambda width: RNN(width, width, cell="slstm", n_heads=2), heads=2, loops=True
     ),
     layer("Fsmn", lambda width: Fsmn(width, order=5)),
     layer("Fsmn look-ahead", lambda width: Fsmn(width, order=4, look_ahead=3)),

@@ -1,7 +1,7 @@
 """The laws that every kernel and layer keeps, each run on the cases that call for it.
 
 A law that a case's declarations do not call for is not collected; the last line of the test run
-lists those. What only one kernel or layer promises is tested in its own file.
+counts those. What only one kernel or layer promises is tested in its own file.
 """
 
 import pytest
@@ -388,7 +388,7 @@ def assert_exported(
     assert_states_near(last, expected_last, 1e-6)
 
 
-@law()
+@law("compile")
 def test_it_compiles_into_one_graph_with_its_gradients(case: Case) -> None:
     torch.compiler.reset()
     inputs = case.inputs(Size(steps=6), dtype=torch.float32)

@@ -5,6 +5,7 @@ Each has a `reference` (the definition, a plain loop) and a `fast` form, and a f
 
 from recurra.core.kernels.delta_rule import delta_rule
 from recurra.core.kernels.fir import fir
+from recurra.core.kernels.flashrnn import flashrnn
 from recurra.core.kernels.gated_linear_attention import gated_linear_attention
 from recurra.core.kernels.linear_scan import linear_scan
 from recurra.core.kernels.prefix_attention import prefix_attention
@@ -15,6 +16,7 @@ from recurra.core.kernels.ssd import ssd
 __all__ = [
     "delta_rule",
     "fir",
+    "flashrnn",
     "gated_linear_attention",
     "linear_scan",
     "prefix_attention",

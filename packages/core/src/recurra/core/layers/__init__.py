@@ -11,5 +11,6 @@ from recurra.core.layers.fsmn import Fsmn
 from recurra.core.layers.gated_delta_net import GatedDeltaNet
 from recurra.core.layers.mamba2 import Mamba2
 from recurra.core.layers.prefix_attention import PrefixAttention
+from recurra.core.layers.rnn import RNN
 
-__all__ = ["Fsmn", "GatedDeltaNet", "Mamba2", "PrefixAttention"]
+__all__ = ["RNN", "Fsmn", "GatedDeltaNet", "Mamba2", "PrefixAttention"]
