@@ -10,6 +10,14 @@ import pytest
 from recurra.core.interruption import SIGNALS, Interrupted, Interruption, interrupt_thread
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Have SIGHUP arrive, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def send(number: signal.Signals) -> None:
     """A signal to this process."""
     os.kill(os.getpid(), number)

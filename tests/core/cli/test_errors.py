@@ -121,11 +121,12 @@ def test_one_line_shows_control_characters_instead_of_sending_them() -> None:
 
 
 SCRIPT = '''
-import pathlib, sys, time
+import pathlib, signal, sys, time
 import typer
 from recurra.core.cli import Batch, Done, create_app, run
 from recurra.core.interruption import Interruption
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 app = create_app("A test.", package="recurra-core")
 
 @app.command()

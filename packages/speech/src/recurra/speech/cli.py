@@ -5,15 +5,7 @@ from typing import Annotated
 
 import typer
 
-from recurra.core.cli import (
-    Batch,
-    JsonOption,
-    create_app,
-    expand_inputs,
-    jobs_each,
-    progress,
-    run,
-)
+from recurra.core.cli import Batch, JsonOption, create_app, expand_inputs, progress, run
 from recurra.core.errors import RecurraError
 
 PACKAGE = "recurra-speech"
@@ -82,6 +74,7 @@ def enhance(
       recurra-speech enhance talk.mp4 -o talk.wav --max-attenuation 20
       sox in.flac -t wav - | recurra-speech enhance - > clean.wav
     """
+    from recurra.core.cli import jobs_each
     from recurra.speech.enhance_files import FileOptions, choose_outputs, enhance_file, is_input
     from recurra.speech.enhancer import EnhanceOptions, Enhancer
 
