@@ -27,7 +27,10 @@ PAGES = [
     "docs/conventions.md",
     "packages/core/README.md",
     "packages/speech/README.md",
+    "benchmarks/README.md",
 ]
+# A subcommand, or a script that has some.
+COMMAND_WORD = re.compile(r"[a-z][a-z-]*|benchmarks/\w+\.py")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def test_commands_that_are_not_run_exist_with_their_options(page: str, tree: Pat
     for block in blocks_of(page):
         for words in block.commands() if block.how == "help" else ():
             first_argument = next(
-                (i for i, word in enumerate(words) if not re.fullmatch(r"[a-z][a-z-]*", word)),
+                (i for i, word in enumerate(words) if not COMMAND_WORD.fullmatch(word)),
                 len(words),
             )
             shown = run([*words[:first_argument], "--help"], tree, **IN_THIS_ENVIRONMENT)
@@ -130,6 +133,12 @@ def test_the_first_command_needs_nothing_but_uv(tree: Path) -> None:
 def test_links_inside_the_tree_lead_somewhere(page: str) -> None:
     targets = LINK.findall((ROOT / page).read_text())
     assert [t for t in targets if not (ROOT / page).parent.joinpath(t).exists()] == []
+
+
+def test_the_page_of_benchmarks_names_every_script() -> None:
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    scripts = [path.name for path in (ROOT / "benchmarks").glob("*.py")]
+    assert [script for script in scripts if f"`{script}`" not in page] == []
 
 
 def test_the_speech_page_names_every_command_and_extra() -> None:

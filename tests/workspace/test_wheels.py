@@ -28,28 +28,35 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheels(
-    copy_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
+    copy_project: Callable[[Path], Path], make_once: Callable[[str, Callable[[Path], None]], Path]
 ) -> dict[str, Path]:
     """The wheel of every package by the distribution's name."""
-    folder = tmp_path_factory.mktemp("wheels")
-    tree = copy_project(tmp_path_factory.mktemp("tree"))
-    run("uv", "build", "--all-packages", "--wheel", "--out-dir", folder, cwd=tree)
-    return {path.name.split("-")[0]: path for path in folder.glob("*.whl")}
+
+    def build(folder: Path) -> None:
+        tree = copy_project(folder / "tree")
+        run("uv", "build", "--all-packages", "--wheel", "--out-dir", folder / "dist", cwd=tree)
+
+    folder = make_once("wheels", build)
+    return {path.name.split("-")[0]: path for path in (folder / "dist").glob("*.whl")}
 
 
-@pytest.fixture(scope="module")
-def python(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+@pytest.fixture(scope="session")
+def python(
+    wheels: dict[str, Path], make_once: Callable[[str, Callable[[Path], None]], Path], root: Path
+) -> Path:
     """The interpreter of an environment that has recurra-speech from its wheel and no extras."""
-    folder = tmp_path_factory.mktemp("alone")
     settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["uv"]
     wheel = wheels["recurra_speech"]
-    run("uv", "venv", "--python", "3.11", folder / "env", cwd=folder)
-    interpreter = folder / "env" / "bin" / "python"
-    install = ["uv", "pip", "install", "--python", interpreter, "--find-links", wheel.parent]
-    run(*install, "--exclude-newer", settings["exclude-newer"], wheel, cwd=folder)
-    return interpreter
+
+    def install(folder: Path) -> None:
+        run("uv", "venv", "--python", "3.11", folder / "env", cwd=folder)
+        into = ["--python", folder / "env" / "bin" / "python", "--find-links", wheel.parent]
+        dated = ["--exclude-newer", settings["exclude-newer"]]
+        run("uv", "pip", "install", *into, *dated, wheel, cwd=folder)
+
+    return make_once("alone", install) / "env" / "bin" / "python"
 
 
 @pytest.mark.slow

@@ -1,13 +1,15 @@
 """Many inputs: each stands or falls alone, and the report says so."""
 
 import json
+import threading
+import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recurra.core.cli import Batch, Done, ExitCode
+from recurra.core.cli import Batch, Done, ExitCode, jobs_each
 from recurra.core.errors import RecurraError
 
 
@@ -177,3 +179,99 @@ def test_file_name_cannot_reach_the_terminal_as_commands(
     out, err = capsys.readouterr()
     assert out == "wrote out/\\x1b[2J.wav\n"
     assert err.startswith("things: error: bad\\x1b[2J.wav: not audio\n")
+
+
+def out_of_turn(name: str) -> Done:
+    """Take longer for the first than for the others."""
+    time.sleep(0.2 if name == "a.wav" else 0.01)
+    return work(name)
+
+
+@pytest.mark.parametrize("json_output", [False, True])
+def test_the_report_is_the_same_for_any_number_of_jobs(
+    capsys: pytest.CaptureFixture[str], json_output: bool
+) -> None:
+    inputs = ["a.wav", "bad.wav", "b.wav", "disk.wav", "c.wav"]
+    reports = []
+    for jobs in (1, 3, 50):
+        code = Batch("things", json=json_output).run(inputs, out_of_turn, jobs=jobs)
+        out, err = capsys.readouterr()
+        lines = [line for line in out.splitlines() if '"seconds"' not in line]
+        reports.append((code, lines, err))
+    assert reports[0][0] is ExitCode.SOME_FAILED
+    assert reports[1:] == [reports[0]] * 2
+
+
+def test_no_more_than_the_jobs_are_in_work_at_once() -> None:
+    guard, now, most = threading.Lock(), 0, 0
+
+    def count(name: str) -> Done:
+        nonlocal now, most
+        with guard:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with guard:
+            now -= 1
+        return Done()
+
+    Batch("things").run([f"{number}" for number in range(6)], count, jobs=2)
+    assert most == 2
+
+
+@pytest.mark.parametrize(
+    ("stop", "raised"), [("stop", KeyboardInterrupt), ("bug", ZeroDivisionError)]
+)
+def test_what_is_done_out_of_turn_is_reported_when_the_batch_ends_early(
+    capsys: pytest.CaptureFixture[str], stop: str, raised: type[BaseException]
+) -> None:
+    others_done = threading.Event()
+
+    def hang(name: str) -> Done:
+        if name == "hanging":
+            while True:
+                time.sleep(0.001)
+        if name == stop:
+            others_done.wait(20)
+        if name == "b":
+            others_done.set()
+        return work(name)
+
+    with pytest.raises(raised):
+        Batch("things", json=True).run(["hanging", "bad", stop, "b"], hang, jobs=3)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["inputs"], document["done"], document["failed"]) == (4, 1, 1)
+    assert [result["input"] for result in document["results"]] == ["bad", "b"]
+
+
+def test_warnings_stay_with_their_input_whatever_is_in_work_beside_it() -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    def noted(name: str) -> Done:
+        both.wait()
+        warnings.warn(f"about {name}", stacklevel=1)
+        both.wait()
+        return Done()
+
+    batch = Batch("things")
+    batch.run(["a", "b"], noted, jobs=2)
+    assert [outcome.notes for outcome in batch.outcomes] == [("about a",), ("about b",)]
+
+
+def test_reader_that_went_away_ends_the_other_jobs_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def closed(name: str) -> Done:
+        if name == "b":
+            raise BrokenPipeError
+        while True:
+            time.sleep(0.001)
+
+    with pytest.raises(BrokenPipeError):
+        Batch("things").run(["a", "b"], closed, jobs=2)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "inputs", "each"), [(1, 1, 1), (1, 9, 1), (4, 1, 4), (4, 2, 2), (4, 3, 1), (2, 0, 2)]
+)
+def test_jobs_that_files_do_not_need_go_inside_them(jobs: int, inputs: int, each: int) -> None:
+    assert jobs_each(jobs, inputs) == each

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import pytest
 import typer
@@ -124,8 +124,9 @@ SCRIPT = '''
 import pathlib, signal, sys, time
 import typer
 from recurra.core.cli import Batch, Done, create_app, run
+from recurra.core.interruption import Interruption
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 app = create_app("A test.", package="recurra-core")
 
 @app.command()
@@ -140,19 +141,30 @@ def name() -> None:
     print("wrote caf\\udce9.wav")
 
 @app.command()
-def slow(folder: pathlib.Path) -> None:
-    """Finish one input, then hang in the second with a half-written file."""
+def slow(folder: pathlib.Path, jobs: int = 1) -> None:
+    """Finish one input, then hang in the others with half-written files."""
     def work(name: str) -> Done:
-        if name == "b":
-            partial = folder / "b.partial"
+        if name != "a":
+            partial = folder / f"{name}.partial"
             try:
                 partial.write_text("half")
-                time.sleep(60)
+                while True:
+                    time.sleep(0.01)
             finally:
                 partial.unlink()
         (folder / name).write_text("whole")
         return Done(folder / name)
-    raise typer.Exit(Batch("things", json=True).run(["a", "b", "c"], work))
+    raise typer.Exit(Batch("things", json=True).run(["a", "b", "c", "d"], work, jobs=jobs))
+
+@app.command()
+def steps() -> None:
+    """Stop at a good moment only, as training does."""
+    with Interruption() as interruption:
+        print("begun", flush=True)
+        while not interruption.wanted:
+            time.sleep(0.01)
+    print("saved")
+    raise typer.Exit(130)
 
 sys.exit(run(app, "things"))
 '''
@@ -164,25 +176,64 @@ def script(tmp_path: Path) -> list[str]:
     return [sys.executable, str(tmp_path / "things.py")]
 
 
-def test_ctrl_c_is_130_reports_what_is_done_and_leaves_nothing_half_written(
-    script: list[str], tmp_path: Path
-) -> None:
-    folder = tmp_path / "out"
+def stop_in_the_middle(
+    script: list[str], folder: Path, number: signal.Signals, *, jobs: int, stderr: int | IO[str]
+) -> tuple[int, str, str]:
+    """Stop `slow` when it has begun all that it can; its exit code and what it prints."""
     folder.mkdir()
     process = subprocess.Popen(
-        [*script, "slow", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*script, "slow", str(folder), "--jobs", str(jobs)],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
     )
     deadline = time.monotonic() + 30
-    while not (folder / "b.partial").exists() and time.monotonic() < deadline:
+    names = {"a", "b.partial", *(["c.partial"] if jobs == 2 else [])}
+    while {path.name for path in folder.iterdir()} != names and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_stopped_command_reports_what_is_done_and_leaves_nothing_half_written(
+    script: list[str], tmp_path: Path, number: signal.Signals, code: int, jobs: int
+) -> None:
+    folder = tmp_path / "out"
+    ended, out, err = stop_in_the_middle(script, folder, number, jobs=jobs, stderr=subprocess.PIPE)
+    assert ended == code
     assert [path.name for path in folder.iterdir()] == ["a"]
     document = json.loads(out)
     assert document["interrupted"] is True
     assert [result["input"] for result in document["results"]] == ["a"]
-    assert err == "things: 1 of 3 done\nthings: interrupted\n"
+    assert err == "things: 1 of 4 done\nthings: interrupted\n"
+
+
+def test_a_terminal_that_has_gone_does_not_change_how_a_command_ends(
+    script: list[str], tmp_path: Path
+) -> None:
+    if not Path("/dev/full").exists():
+        return
+    with open("/dev/full", "w") as gone:
+        folder = tmp_path / "out"
+        ended, _, _ = stop_in_the_middle(script, folder, signal.SIGHUP, jobs=1, stderr=gone)
+    assert ended == 129
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
+def test_a_command_that_stops_at_a_good_moment_ends_with_the_code_of_its_signal(
+    script: list[str],
+) -> None:
+    process = subprocess.Popen([*script, "steps"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.terminate()
+    assert process.communicate(timeout=30)[0] == "saved\n"
+    assert process.returncode == 143
 
 
 def test_reader_that_stops_early_is_no_error(script: list[str]) -> None:

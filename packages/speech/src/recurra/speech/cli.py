@@ -22,7 +22,7 @@ ModelOption = Annotated[
 
 
 def main() -> int:
-    """Run the command line; the exit code is 0, 1, 2 or 130."""
+    """Run the command line; the exit code is one of `recurra.core.cli.ExitCode`."""
     return run(app, PACKAGE)
 
 
@@ -54,9 +54,11 @@ def enhance(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
     precision: Annotated[str, typer.Option(help="f32 or bf16.")] = "f32",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; the default is all cores.")
+        int | None, typer.Option(min=1, help="CPU threads in all; the default is all cores.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Windows in work at once.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Files in work at once; windows of a single one.")
+    ] = 1,
     json: JsonOption = False,
 ) -> None:
     """Clean recordings: the same file, with the noise taken out.
@@ -73,6 +75,7 @@ def enhance(
       recurra-speech enhance talk.mp4 -o talk.wav --max-attenuation 20
       sox in.flac -t wav - | recurra-speech enhance - > clean.wav
     """
+    from recurra.core.cli import jobs_each
     from recurra.speech.enhance_files import FileOptions, choose_outputs, enhance_file, is_input
     from recurra.speech.enhancer import EnhanceOptions, Enhancer
 
@@ -80,10 +83,10 @@ def enhance(
     pairs = dict(choose_outputs(found, output))
     if residual is not None and len(pairs) > 1:
         raise RecurraError("--residual needs a single input")
-    options = EnhanceOptions(band, max_attenuation, window, jobs)
+    options = EnhanceOptions(band, max_attenuation, window, jobs_each(jobs, len(pairs)))
     file_options = FileOptions(downmix, force, residual)
     batch = Batch(PACKAGE, json=json, stdout_is_data=None in pairs.values())
-    set_threads(threads)
+    set_threads(threads, jobs)
     enhancer = Enhancer.from_pretrained(model, device=device, precision=precision)
     with progress("cleaning", unit="s of audio") as bar:
         code = batch.run(
@@ -91,6 +94,7 @@ def enhance(
             lambda entry: enhance_file(
                 enhancer, entry, pairs[entry], options, file_options, bar.advance
             ),
+            jobs=jobs,
         )
     raise typer.Exit(code)
 
@@ -335,12 +339,12 @@ def train(
         raise typer.Exit(130)
 
 
-def set_threads(threads: int | None) -> None:
-    """Limit torch to a number of threads; None leaves its choice."""
-    if threads is not None:
+def set_threads(threads: int | None, jobs: int = 1) -> None:
+    """Limit torch to a number of threads, None for its choice, shared out among jobs at once."""
+    if threads is not None or jobs > 1:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(max(1, (threads or torch.get_num_threads()) // jobs))
 
 
 def _device(name: str | None) -> int | str | None:

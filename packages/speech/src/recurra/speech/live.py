@@ -2,16 +2,14 @@
 
 import contextlib
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import BinaryIO, Literal
 
 import numpy as np
 
 from recurra.core.errors import RecurraError
+from recurra.core.interruption import Interrupted, Interruption
 from recurra.speech.enhancer import Enhancer
 from recurra.speech.stream import EnhancerStream
 
@@ -30,7 +28,7 @@ class LiveReport:
         samples: of each channel that were cleaned.
         latency_seconds: of the stream, without what a device adds.
         clipped: samples over full scale that were clipped, never wrapped.
-        ended: "end" of the input, "interrupted" by Ctrl-C, or "closed" by who read the output.
+        ended: "end" of the input, "interrupted" by a signal, or "closed" by who read the output.
         dropped_bytes: at the end of the input, less than one sample of every channel.
         glitches: blocks that a device reported as lost or late.
     """
@@ -83,9 +81,9 @@ def clean_pipe(
 ) -> LiveReport:
     """Clean raw interleaved PCM from `source` to `sink` as it comes, until the input ends.
 
-    Whatever has arrived is cleaned and passed on at once. After the end of the input or a Ctrl-C
-    the rest of the stream is written, so that the output is as long as the input; a reader that
-    goes away ends the work quietly.
+    Whatever has arrived is cleaned and passed on at once. After the end of the input, Ctrl-C or
+    SIGTERM the rest of the stream is written, so that the output is as long as the input; a reader
+    that goes away ends the work quietly.
 
     Args:
         enhancer: of a causal model.
@@ -116,7 +114,7 @@ def clean_pipe(
         samples, clipped = samples + audio.shape[1], clipped + over
 
     try:
-        with _Stop() as stop:
+        with Interruption() as stop:
             for data in reader.blocks(stop):
                 write(stream.push(decode_pcm(data, pcm, channels)))
             write(stream.flush())
@@ -140,40 +138,6 @@ def open_stream(enhancer: Enhancer, sample_rate: int, channels: int) -> Enhancer
     return enhancer.stream(sample_rate, channels)
 
 
-class _Stop:
-    """Ctrl-C as a wish to stop: at once while waiting for input, else once the block is written."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-        self._waiting = False
-        self._main = threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> "_Stop":
-        if self._main:
-            self._before = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._before)
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Wait for something in the body; Ctrl-C raises KeyboardInterrupt there."""
-        self._waiting = True
-        try:
-            if self.wanted:
-                raise KeyboardInterrupt
-            yield
-        finally:
-            self._waiting = False
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        again, self.wanted = self.wanted, True
-        if self._waiting or again:
-            raise KeyboardInterrupt
-
-
 class _Reader:
     """Cuts what a pipe gives into whole samples, without waiting for more than there is."""
 
@@ -184,14 +148,14 @@ class _Reader:
         self._size = frame_bytes * block
         self.left_over = 0
 
-    def blocks(self, stop: _Stop) -> Iterator[bytes]:
+    def blocks(self, stop: Interruption) -> Iterator[bytes]:
         rest = b""
         while True:
             try:
-                with stop.waiting():
+                # Waiting for input is given up at once; a block that has come is passed on first.
+                with stop.at_once():
                     data = self._read(self._size)
-            except KeyboardInterrupt:
-                stop.wanted = True
+            except Interrupted:
                 break
             if not data:
                 break

@@ -2,9 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
+
+from recurra.core.workers import Workers, result_of
 
 Array = np.ndarray
 _CONTEXT = 0.4  # share of the overlap at each end of a window that is computed but not heard
@@ -36,16 +38,25 @@ def run_windows(
     """
     if not 0 <= 2 * overlap < window:
         raise ValueError(f"an overlap of {overlap} needs windows over {2 * overlap}, not {window}")
-    with ThreadPoolExecutor(jobs) as pool:
+    fade = _Fade(overlap)
+    for piece in _in_order(_cut(blocks, window, overlap), run, jobs):
+        yield from fade.join(piece)
+    yield from fade.finish()
+
+
+def _in_order(pieces: Iterable[Array], run: Callable[[Array], Array], jobs: int) -> Iterator[Array]:
+    if jobs == 1:
+        # In this thread, which Ctrl-C reaches, and with no piece waiting beside the one in work.
+        yield from map(run, pieces)
+        return
+    with Workers(jobs) as workers:
         waiting: deque[Future[Array]] = deque()
-        fade = _Fade(overlap)
-        for piece in _cut(blocks, window, overlap):
-            waiting.append(pool.submit(run, piece))
+        for piece in pieces:
+            waiting.append(workers.submit(run, piece))
             if len(waiting) > jobs:
-                yield from fade.join(waiting.popleft().result())
+                yield result_of(waiting.popleft())
         while waiting:
-            yield from fade.join(waiting.popleft().result())
-        yield from fade.finish()
+            yield result_of(waiting.popleft())
 
 
 def _cut(blocks: Iterable[Array], window: int, overlap: int) -> Iterator[Array]:

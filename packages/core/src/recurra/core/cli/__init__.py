@@ -5,7 +5,7 @@ that need them.
 """
 
 from recurra.core.cli.app import JsonOption, create_app
-from recurra.core.cli.batch import Batch, Done, Outcome
+from recurra.core.cli.batch import Batch, Done, Outcome, jobs_each
 from recurra.core.cli.errors import ExitCode, one_line, run
 from recurra.core.cli.inputs import FileInput, expand_inputs
 from recurra.core.cli.json_output import print_json
@@ -23,6 +23,7 @@ __all__ = [
     "Progress",
     "create_app",
     "expand_inputs",
+    "jobs_each",
     "load_config",
     "one_line",
     "print_json",

@@ -1,37 +1,45 @@
-"""How a command ends: four exit codes, and one line for whatever a person can act on."""
+"""How a command ends: its exit code, and one line for whatever a person can act on."""
 
 import contextlib
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import TextIO
 
 import typer
 import typer.main
 
 from recurra.core.errors import RecurraError
+from recurra.core.interruption import Interruption
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command."""
+    """Exit codes of every command; one that a signal ended has 128 + its number, as in shells."""
 
     ALL_DONE = 0
     SOME_FAILED = 1
     """Some inputs failed, the others are done. A bug ends with 1 too, and shows its traceback."""
     NOTHING_DONE = 2
     """Usage error, or nothing could be done."""
+    HUNG_UP = 129
+    """The terminal was closed (SIGHUP); as after Ctrl-C."""
     INTERRUPTED = 130
     """Ctrl-C; what was being written is gone, what was finished stays."""
+    TERMINATED = 143
+    """Told to stop (SIGTERM), as `kill`, `timeout` and service managers do; as after Ctrl-C."""
 
 
 def run(app: typer.Typer, name: str, args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code, which an entry point hands to the shell.
 
-    A RecurraError or an OSError is one line on stderr; Ctrl-C says so; a reader that closed the
-    pipe, as `head` does, ends the command quietly with 1. Any other exception is a bug and passes
-    through with its traceback.
+    A RecurraError or an OSError is one line on stderr; Ctrl-C, SIGTERM and SIGHUP raise
+    KeyboardInterrupt where the command is, and say so when it has cleaned up; a reader that closed
+    the pipe, as `head` does, ends the command quietly with 1. Any other exception is a bug and
+    passes through with its traceback.
 
     Args:
         app: from `create_app`.
@@ -39,20 +47,23 @@ def run(app: typer.Typer, name: str, args: Sequence[str] | None = None) -> int:
         args: what follows the command; None takes the process's own.
     """
     _print_any_character()
-    try:
-        code = _exit_code_of(app, name, args)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        code = ExitCode.SOME_FAILED
-        _abandon_stdout()
-    except (RecurraError, OSError) as error:
-        print(f"{name}: error: {one_line(error)}", file=sys.stderr)
-        code = ExitCode.NOTHING_DONE
-        _abandon_stdout()
-    if code == ExitCode.INTERRUPTED:
-        print(f"{name}: interrupted", file=sys.stderr)
+    with Interruption() as interruption:
+        try:
+            with interruption.at_once():
+                code = _exit_code_of(app, name, args)
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            code = ExitCode.SOME_FAILED
+            _abandon(sys.stdout)
+        except (RecurraError, OSError) as error:
+            print(f"{name}: error: {one_line(error)}", file=sys.stderr)
+            code = ExitCode.NOTHING_DONE
+            _abandon(sys.stdout)
+        if code == ExitCode.INTERRUPTED:
+            code = 128 + (interruption.signal or signal.SIGINT)
+            _say_interrupted(name)
     return int(code)
 
 
@@ -100,11 +111,19 @@ def _print_any_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _abandon_stdout() -> None:
-    # Python flushes stdout once more at exit, and would complain about the same pipe or disk again.
+def _say_interrupted(name: str) -> None:
+    # A terminal that was closed, which sends SIGHUP, is not there any more to be told.
+    with contextlib.suppress(OSError):
+        print(f"{name}: interrupted", file=sys.stderr)
+    _abandon(sys.stderr)
+    _abandon(sys.stdout)
+
+
+def _abandon(stream: TextIO) -> None:
+    # Python flushes it once more at exit, and would complain about the same pipe or disk again.
     # Under a test's stand-in for stdout there is no descriptor to turn away.
     with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
+        stream.flush()
         return
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

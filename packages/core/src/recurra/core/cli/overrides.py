@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import json
+import os
 import types
 import typing
 from collections.abc import Sequence
@@ -23,6 +25,9 @@ def load_config(
     schema: type[Schema], path: str | Path | None = None, overrides: Sequence[str] = ()
 ) -> Schema:
     """Build a config: the defaults of `schema`, then the file, then the overrides.
+
+    A value has the type of its field: `"3"` is no number, 1 no boolean and 2.0 no whole number.
+    Only what YAML cannot say is converted: a list to a tuple, text to a path, 1 to 1.0.
 
     Args:
         schema: frozen dataclass; its fields may be dataclasses themselves.
@@ -51,10 +56,13 @@ def load_config(
         list[schema],  # type: ignore[valid-type]
         config=pydantic.ConfigDict(extra="forbid"),
     )
+    source = "config" if path is None else str(path)
+    # As JSON, because pydantic is strict there about what YAML can say (numbers, text, booleans)
+    # and lenient about what it cannot (tuples, paths, dataclasses).
+    text = json.dumps([_filled(schema, values, None)], default=lambda value: _plain(value, source))
     try:
-        return adapter.validate_python([_filled(schema, values, None)])[0]
+        return adapter.validate_json(text, strict=True)[0]
     except pydantic.ValidationError as error:
-        source = "config" if path is None else str(path)
         problems = [_described(schema, found, source, origins) for found in error.errors()]
         rest = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
         raise RecurraError("; ".join(problems[:_SHOWN]) + rest) from error
@@ -99,6 +107,15 @@ def _filled(schema: type[Any], values: dict[str, Any], default: object) -> dict[
             value = _filled(section, value, inner)
         filled[key] = value
     return filled
+
+
+def _plain(value: object, source: str) -> object:
+    """What JSON has for a value of a default; further types of YAML have no place in a config."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise RecurraError(f"{source}: a {type(value).__name__} is no value of a config: {value!r:.60}")
 
 
 def _default(schema: type[Any], key: str) -> object:

@@ -1,5 +1,10 @@
-"""YAML files and values with errors of one line. The one module of this room that imports yaml."""
+"""YAML files and values with errors of one line. The one module of this room that imports yaml.
 
+Words mean what YAML 1.2 says: only true and false are booleans, 1e-4 is a number, 010 is ten, and
+yes, off, 12:30 and 2026-01-01 are text. PyYAML by itself reads YAML 1.1, where each is the other.
+"""
+
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -9,8 +14,11 @@ import yaml
 from recurra.core.errors import RecurraError
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """The safe loader, but a key given twice is an error; yaml keeps the last in silence."""
+class _Loader(yaml.SafeLoader):
+    """The safe loader for YAML 1.2; a key given twice is an error, yaml keeps the last in silence.
+
+    Source of the patterns: YAML 1.2.2, 10.3.2 (core schema); as in 1.1, digits may be grouped by _.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build a mapping, refusing a key that it already has."""
@@ -24,6 +32,27 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    bases = {"0o": 8, "0x": 16}
+    return int(text[2:], bases[text[:2]]) if text[:2] in bases else int(text)
+
+
+_Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?\d+(?:_\d+)*|0o[0-7]+|0x[\da-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.\d+|\d+(?:_\d+)*(?:\.\d*)?)(?:[eE][-+]?\d+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -54,7 +83,7 @@ def read_value(text: str, origin: str) -> Any:
     """
     try:
         # A subclass of the safe loader: it makes plain values only.
-        return yaml.load(text, Loader=_UniqueKeyLoader)
+        return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise RecurraError(f"{origin}: {line}{error.problem}") from error

@@ -3,6 +3,7 @@
 import importlib.resources
 import re
 from pathlib import Path
+from types import ModuleType
 
 from recurra.core.errors import MissingExtraError, RecurraError, import_extra
 from recurra.core.pretrained.folder import CARD, CONFIG
@@ -82,13 +83,27 @@ def _from_hub(name: str, revision: str | None, tried: list[str]) -> Path:
     try:
         folder = hub.snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES))
     # Refused, offline, cut off while downloading: the library and its transport raise classes of
-    # many families, with messages of many lines. The first line says what happened.
+    # many families.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = _hub_reason(error, hub)
         raise _not_found(name, [*tried, f"Hugging Face Hub: {reason}"]) from error
     if not (Path(folder) / CONFIG).is_file():
         raise RecurraError(f"{name} on the Hugging Face Hub has no {CONFIG}")
     return Path(folder)
+
+
+def _hub_reason(error: Exception, hub: ModuleType) -> str:
+    """What happened and what helps; the library's own messages have many lines."""
+    if isinstance(error, hub.errors.GatedRepoError):
+        return "its owner asks for consent; give it on the model's page, then `hf auth login`"
+    if isinstance(error, hub.errors.RevisionNotFoundError):
+        return "it has no such revision"
+    if isinstance(error, hub.errors.RepositoryNotFoundError):
+        return "no such id, or it is private; check the spelling, or `hf auth login`"
+    if hub.constants.HF_HUB_OFFLINE:
+        return "not downloaded yet, and HF_HUB_OFFLINE is set; unset it, or give a model folder"
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{first}; check the network, or give a model folder"
 
 
 def _not_found(name: str, tried: list[str]) -> RecurraError:

@@ -11,9 +11,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from recurra.core.errors import RecurraError
+from recurra.core.interruption import Interrupted, Interruption
 from recurra.core.training.data_order import DataOrder
+from recurra.core.training.data_worker import start_worker
 from recurra.core.training.fit_config import FitConfig
-from recurra.core.training.interruption import Interrupted, Interruption, start_worker
 from recurra.core.training.metrics_log import MetricsLog
 from recurra.core.training.optimization import Optimization, build_accelerator, seed_all
 from recurra.core.training.progress_lines import Progress
@@ -50,8 +51,8 @@ def fit(
     """Train `task.model` in place, from the weights it has, or go on with the run in `folder`.
 
     A run that was stopped or killed and then resumed ends with the same weights, to the bit, as one
-    that was not, for the same number of threads. Ctrl-C and SIGTERM finish the step, write a
-    checkpoint and return with `finished` false. Under `torchrun` each process trains on its share
+    that was not, for the same number of threads. Ctrl-C, SIGTERM and SIGHUP finish the step, write
+    a checkpoint and return with `finished` false. Under `torchrun` each process trains on its share
     of every batch; the folder must be one that all of them see.
 
     Args:

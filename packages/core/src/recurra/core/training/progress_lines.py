@@ -1,5 +1,6 @@
 """What a person sees of a run: a bar on a terminal, a line every few seconds in a log file."""
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -8,7 +9,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Shows steps on stderr.
+    """Shows steps on stderr; a terminal or a log that has gone does not end the run.
 
     Args:
         start: the step that this sitting begins at.
@@ -54,7 +55,8 @@ class Progress:
     def note(self, text: str) -> None:
         """A line of its own: a validation, a resume, an interruption."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            with contextlib.suppress(OSError):
+                self._bar.console.print(text, markup=False, highlight=False)
         elif self.shown:
             self._line(text)
 
@@ -65,7 +67,8 @@ class Progress:
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
-            self._bar.stop()
+            with contextlib.suppress(OSError):
+                self._bar.stop()
 
     def _speed(self, step: int) -> str:
         """Steps per second, and the time that the rest will take."""
@@ -76,7 +79,8 @@ class Progress:
         return f"{speed:.3g} steps/s, {left / 3600:.1f} h left"
 
     def _line(self, text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def _bar(start: int, total: int) -> tuple[Any, Any]:

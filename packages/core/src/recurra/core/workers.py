@@ -1,0 +1,71 @@
+"""Threads whose work is given up when the block that they serve is."""
+
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+from recurra.core.interruption import interrupt_thread
+
+_MOMENT = 0.1  # seconds; no exception reaches a thread while it waits
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Workers(ThreadPoolExecutor):
+    """A pool of threads, as a context: one that an exception leaves does not wait for the rest.
+
+    What has not begun then never does, and what is in work gets `Interrupted`, so that it cleans up
+    after itself within a moment. Work has the context variables of who submitted it.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self._guard = threading.Lock()
+        self._working: set[threading.Thread] = set()
+
+    def submit(
+        self,
+        fn: Callable[Arguments, Result],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Future[Result]:
+        """Have `fn` called in one of the threads, as soon as one is free."""
+        context = contextvars.copy_context()
+
+        def work() -> Result:
+            thread = threading.current_thread()
+            try:
+                with self._guard:
+                    self._working.add(thread)
+                return context.run(fn, *args, **kwargs)
+            finally:
+                # Whoever is interrupted is inside this function, never in the pool's own loop.
+                with self._guard:
+                    self._working.discard(thread)
+
+        return super().submit(work)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.shutdown(wait=False, cancel_futures=True)
+            with self._guard:
+                for thread in self._working:
+                    interrupt_thread(thread)
+        super().__exit__(kind, error, trace)
+
+
+def result_of(future: Future[Result]) -> Result:
+    """Wait for a future; unlike its own `result`, this can be interrupted in any thread."""
+    while not future.done():
+        wait((future,), timeout=_MOMENT)
+    return future.result()
