@@ -12,10 +12,8 @@ import datetime
 import random
 import sys
 
-COURSES = (
-    "knots bread chess ink bees kites looms clay maps songs stars tides roots wheels bells glass"
-    " wood tea frost ferns"
-).split()
+COURSES = ["knots", "bread", "chess", "ink", "bees", "kites", "looms", "clay", "maps", "songs"]
+COURSES += ["stars", "tides", "roots", "wheels", "bells", "glass", "wood", "tea", "frost", "ferns"]
 LESSONS = 6
 PEOPLE = 300
 BEGIN = datetime.datetime(2026, 3, 2, 8, 0, tzinfo=datetime.UTC)

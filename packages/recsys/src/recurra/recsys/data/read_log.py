@@ -164,7 +164,10 @@ def _as_seconds(times: pl.Series) -> pl.Series:
         numbers = times.cast(pl.Float64, strict=False)
         if numbers.is_not_null().any():
             return numbers.fill_null(float("nan"))
-        times = times.str.to_datetime(strict=False, time_unit="us", time_zone="UTC")
+        try:
+            times = times.str.to_datetime(strict=False, time_unit="us", time_zone="UTC")
+        except pl.exceptions.ComputeError:  # not one of them looks like a date
+            return pl.repeat(float("nan"), len(times), eager=True).alias("time")
     if times.dtype.is_temporal():
         times = times.cast(pl.Datetime("us")).cast(pl.Int64).cast(pl.Float64) / 1e6
     return times.cast(pl.Float64, strict=False).fill_null(float("nan"))

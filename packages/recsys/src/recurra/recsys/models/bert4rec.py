@@ -33,6 +33,9 @@ class Bert4RecConfig:
         dropout: of embeddings and of what each half of a layer adds.
         attention_dropout: of the weights of attention.
         norm_eps: of the layer norms.
+        initial_deviation: of the first weights; 0.02 as in the release. None draws matrices with
+            the deviation fan-in ** -0.5 and embeddings with d_model ** -0.5, which learns several
+            times as much in a few hundred updates: scores begin at the scale that softmax needs.
     """
 
     n_items: int
@@ -44,6 +47,7 @@ class Bert4RecConfig:
     dropout: float = 0.1
     attention_dropout: float = 0.1
     norm_eps: float = 1e-12
+    initial_deviation: float | None = None
 
 
 class Bert4Rec(Pretrained):
@@ -75,7 +79,7 @@ class Bert4Rec(Pretrained):
         self.head = nn.Linear(width, width)
         self.head_norm = nn.LayerNorm(width, config.norm_eps)
         self.output_bias = nn.Parameter(torch.zeros(config.n_items + 1))
-        self.apply(_initialise)
+        self.apply(self._initialise)
 
     @property
     def mask_id(self) -> int:
@@ -125,12 +129,13 @@ class Bert4Rec(Pretrained):
         """(V + 1, C), the item embeddings without the mask's."""
         return self.item_embedding.weight[: self.config.n_items + 1]
 
-
-def _initialise(module: nn.Module) -> None:
-    """Draw as the release does: normal with deviation 0.02 cut off at two of them; biases zero."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)
-    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-        nn.init.zeros_(module.weight[module.padding_idx])
+    def _initialise(self, module: nn.Module) -> None:
+        """Draw weights from a normal distribution cut off at two deviations; biases are zero."""
+        if isinstance(module, nn.Linear | nn.Embedding):
+            deviation = self.config.initial_deviation or module.weight.shape[1] ** -0.5
+            bound = 2 * deviation
+            nn.init.trunc_normal_(module.weight, std=deviation, a=-bound, b=bound)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            nn.init.zeros_(module.weight[module.padding_idx])
