@@ -31,7 +31,7 @@ class Kept:
     error: float = 0.0  # the largest difference to the parallel form
 
     def add(self, n_bytes: int, step_ms: float, y: Tensor, whole: Tensor) -> None:
-        """Enter a mark; y and whole (1, T, C) are of the steps up to it."""
+        """Enter a mark; y and whole (1, ., C) are of steps up to it."""
         self.n_bytes.append(n_bytes)
         self.step_ms.append(step_ms)
         self.error = max(self.error, float((y - whole).abs().max()))

@@ -123,7 +123,7 @@ def draw_parity(axis: Any, tracked: dict[str, Tensor]) -> None:
     axis.axvspan(2, TRAINED, color="#e8e8e8", linewidth=0)
     axis.text(2.2, 0.32, "lengths in training", color="#555555")
     axis.axhline(0.5, color="#555555", linestyle=":", linewidth=1)
-    axis.text(LONGEST, 0.4, "chance: 0.5", ha="right", color="#555555")
+    axis.text(LONGEST, 0.36, "chance: 0.5", ha="right", color="#555555")
     places = (BLUE, 0.94), (ORANGE, 0.6)
     for (name, right), (color, height) in zip(tracked.items(), places, strict=True):
         for line in right:
@@ -136,7 +136,7 @@ def draw_recall(axis: Any, recalled: dict[str, Tensor]) -> None:
     """Draw the share of right answers against how often each key was written, a line a seed."""
     axis.set_title("Recall: the delta rule overwrites", loc="left")
     axis.set_xscale("log", base=2)
-    places = (BLUE, 0.94), (GREEN, 0.68), (ORANGE, 0.28)
+    places = (BLUE, 0.94), (GREEN, 0.68), (ORANGE, 0.36)
     for (name, right), (color, height) in zip(recalled.items(), places, strict=True):
         for line in right:
             axis.plot(TIMES, line, color=color, linewidth=1, marker="o", markersize=3)
