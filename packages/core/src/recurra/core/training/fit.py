@@ -17,7 +17,7 @@ from recurra.core.training.data_worker import start_worker
 from recurra.core.training.fit_config import FitConfig
 from recurra.core.training.metrics_log import MetricsLog
 from recurra.core.training.optimization import Optimization, build_accelerator, seed_all
-from recurra.core.training.progress_lines import Progress
+from recurra.core.training.progress_lines import ProgressLines
 from recurra.core.training.run_folder import RunFolder, latest_checkpoint
 from recurra.core.training.task import Task
 
@@ -116,7 +116,7 @@ class _Sitting:
         self._restore()
         self.batches = self._load_data()
         step = self.optimization.step
-        self.progress = Progress(step, config.max_steps, progress and run is not None)
+        self.progress = ProgressLines(step, config.max_steps, progress and run is not None)
         self.log = MetricsLog(folder, step, self.validated) if run is not None else None
         if step:
             self.progress.note(f"resumed at step {step} of {config.max_steps}")

@@ -8,7 +8,7 @@ from typing import Any
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class Progress:
+class ProgressLines:
     """Shows steps on stderr; a terminal or a log that has gone does not end the run.
 
     Args:
