@@ -16,6 +16,7 @@ CORE_ROOMS = {
     "errors": set(),
     "interruption": set(),
     "workers": set(),
+    "bootstrap": set(),
     "kernels": {"kernels"},
     "layers": {"kernels", "layers"},
     "training": {"kernels", "layers", "training"},

@@ -267,7 +267,7 @@ def mix(
       recurra-speech mix held-out/ --corpus sounds/
     """
     from recurra.speech.data.corpora import Corpus
-    from recurra.speech.data.test_set import HeldOutConfig, write_held_out_set
+    from recurra.speech.data.held_out import HeldOutConfig, write_held_out_set
 
     config = HeldOutConfig(seed=seed, split=split, per_snr=per_snr)
     made = write_held_out_set(output, Corpus(corpus), config)
