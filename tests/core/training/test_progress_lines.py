@@ -30,6 +30,13 @@ def test_a_line_every_five_seconds_with_step_mean_loss_and_speed(clock, capsys):
     ]
 
 
+def test_what_is_left_is_never_more_than_the_time_of_the_run(clock, capsys):
+    progress = ProgressLines(0, 1_000_000, shown=True)
+    clock[0] += 10
+    progress.step(10, 1.0, seconds_left=1800)
+    assert capsys.readouterr().err.endswith("step 10/1000000 loss 1 1 steps/s, 0.5 h left\n")
+
+
 def test_nothing_is_said_when_it_is_not_to_be_shown(clock, capsys):
     progress = ProgressLines(0, 10, shown=False)
     clock[0] += 60
