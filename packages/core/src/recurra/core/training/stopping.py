@@ -33,7 +33,7 @@ class Stopping:
         self.end: End | None = None
         self._unimproved = 0  # validations since the best
         self._seconds = 0.0  # of the run, up to the last look
-        self._seen = time.monotonic()
+        self._seen: float | None = None  # when that was; None before the first of this sitting
 
     @property
     def seconds_left(self) -> float:
@@ -48,7 +48,9 @@ class Stopping:
         clocks differ, and a signal may reach one process alone: one yes is a yes of all.
         """
         now = time.monotonic()
-        self._seconds, self._seen = self._seconds + now - self._seen, now
+        if self._seen is not None:
+            self._seconds += now - self._seen
+        self._seen = now
         patience = self.config.patience
         reasons: dict[End, bool] = {
             "interrupted": self.interruption.wanted,
