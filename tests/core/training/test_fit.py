@@ -82,6 +82,26 @@ def test_training_starts_from_the_weights_the_model_has(tmp_path, config, regres
     assert torch.allclose(task.model.last.weight, torch.tensor(7.0))
 
 
+def test_a_batch_is_whatever_collate_makes(tmp_path, config, regression):
+    task = regression()
+    inner, seen = task.training_step, []
+
+    def training_step(model, batch):
+        (x, y), names = batch
+        seen.append(names)
+        return inner(model, {"x": x, "y": y})
+
+    def collate(items):
+        stacked = [torch.stack([item[key] for item in items]) for key in ("x", "y")]
+        return tuple(stacked), {"names": ["a"] * len(items)}
+
+    task.collate, task.training_step = collate, training_step
+    assert fit(task, config(), tmp_path / "ours", progress=False).finished
+    assert seen == [{"names": ["a"] * 4}] * 12
+    fit(regression(), config(), tmp_path / "default", progress=False)
+    assert same(checkpoint(tmp_path / "ours"), checkpoint(tmp_path / "default"))
+
+
 def test_accumulated_small_batches_equal_one_large_batch(tmp_path, config, regression):
     tasks = []
     for name, batch_size, accumulate in (("small", 4, 3), ("large", 12, 1)):

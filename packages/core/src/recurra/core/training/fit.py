@@ -192,6 +192,19 @@ class _Sitting:
                 self._validate()
         self._say_why_it_ends()
 
+    def _say_why_it_ends(self) -> None:
+        """Tell the person what they would wonder about: an end before the last step."""
+        match self.stopping.end:
+            case "interrupted":
+                reason = "interrupted"
+            case "patience":
+                reason = f"no better for {self.config.patience} validations"
+            case "time":
+                reason = f"the {self.config.max_minutes:g} minutes are over"
+            case _:
+                return
+        self.progress.note(f"{reason}: step {self.optimization.step} is saved")
+
     def _validation_is_due(self) -> bool:
         """Whether the weights of this step have to be judged and have not been."""
         step, every, end = self.optimization.step, self.config.validate_every, self.stopping.end
@@ -287,19 +300,6 @@ class _Sitting:
         assert end is not None, "a sitting is over when its run has come to an end"
         step = self.optimization.step
         return FitResult(step, end, self.best, self.best_step, self.metrics, self.folder)
-
-    def _say_why_it_ends(self) -> None:
-        """Tell the person what they would wonder about: an end before the last step."""
-        reasons = {
-            "interrupted": "interrupted",
-            "patience": f"no better for {self.config.patience} validations",
-            "time": f"the {self.config.max_minutes:g} minutes are over"
-            if self.config.max_minutes is not None
-            else "",
-        }
-        if self.stopping.end in reasons:
-            reason = reasons[self.stopping.end]
-            self.progress.note(f"{reason}: step {self.optimization.step} is saved")
 
     def close(self) -> None:
         """Stop the workers, close the logs, and hand the model back in eval mode."""

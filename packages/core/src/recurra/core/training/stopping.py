@@ -14,10 +14,11 @@ End = Literal["steps", "patience", "time", "interrupted"]
 class Stopping:
     """Says after each step and each validation whether the run goes on, the same in every process.
 
-    Patience (Prechelt 1998, "Early stopping - but when?", the criterion UP) and time are counted
-    over every sitting, as steps are. Time is wall clock from the first step of a sitting on,
-    validations included; what a killed sitting did after its last checkpoint does not count, for it
-    is done again.
+    Patience and time are counted over every sitting, as steps are. Time is wall clock from the
+    first step of a sitting on, validations included; what a killed sitting did after its last
+    checkpoint does not count, for it is done again.
+
+    Source of patience: Goodfellow, Bengio and Courville 2016, "Deep learning", algorithm 7.1.
 
     Args:
         config: of the run.
