@@ -29,7 +29,7 @@ import torch
 
 from recurra.core.cli import print_table, progress
 from recurra.speech.data.corpora import Corpus
-from recurra.speech.data.test_set import HeldOutConfig, write_held_out_set
+from recurra.speech.data.held_out import HeldOutConfig, write_held_out_set
 from recurra.speech.evaluate import evaluate_pair
 from speech_peers import NONSTATIONARY, RATE, RNNOISE, STATIONARY
 from speech_tables import NOISY, Record, not_above, skipped_lines, tables

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recurra.speech.bootstrap import MeanInterval, bootstrap_mean
+from recurra.core.bootstrap import MeanInterval, bootstrap_mean
 
 METRICS = {"si_sdr": "SI-SDR (dB)", "pesq": "PESQ-WB", "stoi": "STOI", "dnsmos": "DNSMOS (overall)"}
 DECIMALS = {"si_sdr": 2, "pesq": 2, "stoi": 3, "dnsmos": 2}

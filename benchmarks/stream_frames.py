@@ -12,12 +12,8 @@ import time
 import numpy as np
 import torch
 
-from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
+from recurra.speech.models.frcrn import FRCRN_LIVE, Frcrn
 from recurra.speech.stream import EnhancerStream
-
-UNTRAINED = FrcrnConfig(
-    channels=(12, 16, 24, 32, 32, 32, 32), n_unets=1, causal=True, compression=0.5, level_db=None
-)
 
 
 def main() -> None:
@@ -28,7 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = Frcrn.from_pretrained(arguments.model) if arguments.model else Frcrn(UNTRAINED).eval()
+    model = Frcrn.from_pretrained(arguments.model) if arguments.model else Frcrn(FRCRN_LIVE).eval()
     start = time.thread_time()
     stream = EnhancerStream(model, arguments.rate, 1)
     started = time.thread_time() - start

@@ -78,7 +78,9 @@ def test_live_cleans_a_pipe_of_samples_and_tells_its_latency(causal_model):
     ("arguments", "message"),
     [
         (["live"], "give --rate"),
-        (["evaluate", "clean.wav", "."], "two files or two folders"),
+        (["enhance", "noisy.wav", "--device", "gpu"], "no device 'gpu' on this machine"),
+        (["train", "gone.yaml"], "gone.yaml"),
+        (["evaluate", "clean.wav", "."], ". is a folder and clean.wav is not"),
         (["info", "no-such-model"], "no model 'no-such-model'"),
         (["plot", "gone.wav", "noisy.wav"], "gone.wav"),
         (["mix", "out", "--corpus", "gone"], "data fetch"),
@@ -89,3 +91,14 @@ def test_a_call_that_cannot_work_is_one_line_and_exit_code_2(call, capsys, argum
     error = capsys.readouterr().err.strip()
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_where_nothing_is_scored_there_are_reasons_and_no_empty_table(call, tmp_path, capsys):
+    for name in ("clean", "cleaned"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "clean" / "a.wav").write_bytes(b"")
+    folders = (str(tmp_path / "clean"), str(tmp_path / "cleaned"))
+    assert call("evaluate", *folders, "--metric", "si_sdr") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "a.wav: has no estimate in" in err

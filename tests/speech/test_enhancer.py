@@ -208,3 +208,12 @@ def test_the_package_offers_the_function_and_not_a_module():
     assert "enhance" in dir(recurra.speech)
     with pytest.raises(AttributeError, match="no attribute 'enhanced'"):
         _ = recurra.speech.enhanced
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"device": "gpu"}, "no device 'gpu'"), ({"precision": "f64"}, "f32 or bf16, not 'f64'")],
+)
+def test_a_device_or_precision_that_is_none_is_one_line(model, options, message):
+    with pytest.raises(RecurraError, match=message):
+        Enhancer.from_pretrained(model, **options)

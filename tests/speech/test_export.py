@@ -106,6 +106,13 @@ def test_a_file_that_differs_from_the_model_is_not_left(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+def test_a_folder_that_is_missing_is_told_before_any_work(tmp_path, monkeypatch):
+    build().save_pretrained(tmp_path / "m")
+    monkeypatch.setattr("recurra.speech.export._write", lambda *_: pytest.fail("it worked"))
+    with pytest.raises(RecurraError, match=r"the folder .*none does not exist"):
+        export_onnx(tmp_path / "m", tmp_path / "none" / "m.onnx")
+
+
 def test_a_missing_library_is_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(MissingExtraError, match=r"recurra-speech\[export\]"):

@@ -41,6 +41,7 @@ def test_stereo_and_silence_can_be_drawn(tmp_path):
         (np.zeros(100), np.zeros(99), "a.png", "100 and 99"),
         (np.zeros(0), np.zeros(0), "a.png", "no samples"),
         (np.zeros(900), np.zeros(900), "a.wav", "png"),
+        (np.zeros(900), np.zeros(900), "none/a.png", "the folder .*none does not exist"),
         (np.zeros((1, 1, 9)), np.zeros(9), "a.png", r"\(1, 1, 9\)"),
     ],
 )

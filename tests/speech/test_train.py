@@ -64,6 +64,23 @@ def test_a_trained_run_cleans(corpus, tmp_path, monkeypatch, capsys):
     assert cleaned.shape == (1000,)
 
 
+def test_a_budget_ends_the_run_and_what_is_there_is_told(corpus, tmp_path, monkeypatch, capsys):
+    arguments = [
+        "train",
+        str(EXAMPLE),
+        "model.channels=[2,2,2,2,2,2,2]",
+        "data.seconds=0.5",
+        "validation_clips=1",
+        "validation_seconds=0.5",
+        "fit.validate_every=null",
+    ]
+    places = ["--corpus", str(corpus), "--run", str(tmp_path / "run")]
+    assert run(app, "recurra-speech", [*arguments, *places, "--budget", "0.01s"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"wrote {tmp_path / 'run' / 'last'}\n"  # without validations none is the best
+    assert "minutes are over: step 1 is saved" in err
+
+
 def test_a_corpus_that_is_not_there_is_one_line(tmp_path, capsys):
     code = run(app, "recurra-speech", ["train", str(EXAMPLE), "--corpus", str(tmp_path / "none")])
     assert code == 2

@@ -11,11 +11,16 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "packages"
 
 # What each room of core may import of core, beside the modules that every room may.
-OF_EVERY_ROOM = {f"recurra.core.{name}" for name in ("errors", "interruption", "workers")}
+OF_EVERY_ROOM = {
+    f"recurra.core.{name}" for name in ("devices", "errors", "files", "interruption", "workers")
+}
 CORE_ROOMS = {
     "errors": set(),
     "interruption": set(),
     "workers": set(),
+    "bootstrap": set(),
+    "devices": set(),
+    "files": set(),
     "kernels": {"kernels"},
     "layers": {"kernels", "layers"},
     "training": {"kernels", "layers", "training"},

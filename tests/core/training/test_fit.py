@@ -24,6 +24,13 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
+def checkpoint(folder) -> dict:
+    """The newest state without the time that the machine took."""
+    state = latest_checkpoint(folder)
+    del state["stopping"]["seconds"]
+    return state
+
+
 def lasting(folder) -> list[tuple]:
     """The metrics that the run, and not the machine, decides."""
     return [row for row in read_metrics(folder / "metrics.csv") if row[1] != "speed"]
@@ -63,7 +70,7 @@ def test_a_stopped_and_resumed_run_equals_an_undisturbed_one_to_the_bit(
     rest = fit(regression(), config(**changes), tmp_path / "parts", progress=False)
     assert rest.finished
     assert (rest.step, rest.best, rest.best_step) == (12, whole.best, whole.best_step)
-    assert same(latest_checkpoint(tmp_path / "whole"), latest_checkpoint(tmp_path / "parts"))
+    assert same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
     assert lasting(tmp_path / "whole") == lasting(tmp_path / "parts")
 
 
@@ -73,6 +80,26 @@ def test_training_starts_from_the_weights_the_model_has(tmp_path, config, regres
         task.model.last.weight.fill_(7.0)
     fit(task, config(max_steps=1, learning_rate=1e-9), tmp_path / "run", progress=False)
     assert torch.allclose(task.model.last.weight, torch.tensor(7.0))
+
+
+def test_a_batch_is_whatever_collate_makes(tmp_path, config, regression):
+    task = regression()
+    inner, seen = task.training_step, []
+
+    def training_step(model, batch):
+        (x, y), names = batch
+        seen.append(names)
+        return inner(model, {"x": x, "y": y})
+
+    def collate(items):
+        stacked = [torch.stack([item[key] for item in items]) for key in ("x", "y")]
+        return tuple(stacked), {"names": ["a"] * len(items)}
+
+    task.collate, task.training_step = collate, training_step
+    assert fit(task, config(), tmp_path / "ours", progress=False).finished
+    assert seen == [{"names": ["a"] * 4}] * 12
+    fit(regression(), config(), tmp_path / "default", progress=False)
+    assert same(checkpoint(tmp_path / "ours"), checkpoint(tmp_path / "default"))
 
 
 def test_accumulated_small_batches_equal_one_large_batch(tmp_path, config, regression):
@@ -167,7 +194,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, config, regression):
 def test_a_finished_run_can_be_extended(tmp_path, config, regression):
     fit(regression(), config(), tmp_path / "run", progress=False)
     more = fit(regression(), config(max_steps=16, workers=1), tmp_path / "run", progress=False)
-    assert more.step == 16
+    assert (more.step, more.end) == (16, "steps")
     with pytest.raises(RecurraError, match="max_steps was 16, now 12"):
         fit(regression(), config(), tmp_path / "run", progress=False)
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from tests.core.training import kill_driver
 from tests.core.training.conftest import Regression
-from tests.core.training.test_fit import lasting, same
+from tests.core.training.test_fit import checkpoint, lasting, same
 
 from recurra.core.training import fit
-from recurra.core.training.run_folder import latest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,7 +33,7 @@ def test_kill_minus_nine_at_random_moments_changes_nothing(tmp_path, seed, worke
     assert counts["kills"] >= 2
     assert workers or counts["halves"] >= 1  # the test did hit a write, not only the steps
     fit(Regression(), kill_driver.config(0), tmp_path / "whole", progress=False)
-    assert same(latest_checkpoint(tmp_path / "whole"), latest_checkpoint(tmp_path / "killed"))
+    assert same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "killed"))
     assert lasting(tmp_path / "whole") == lasting(tmp_path / "killed")
     assert (tmp_path / "killed" / "best" / "weights.pt").read_bytes() == (
         tmp_path / "whole" / "best" / "weights.pt"

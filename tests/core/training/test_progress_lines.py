@@ -6,7 +6,7 @@ import time
 import pytest
 
 from recurra.core.training import progress_lines
-from recurra.core.training.progress_lines import Progress
+from recurra.core.training.progress_lines import ProgressLines
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def clock(monkeypatch):
 
 
 def test_a_line_every_five_seconds_with_step_mean_loss_and_speed(clock, capsys):
-    progress = Progress(10, 100, shown=True)
+    progress = ProgressLines(10, 100, shown=True)
     for step in range(11, 31):
         clock[0] += 0.5
         progress.step(step, float(step))
@@ -30,8 +30,15 @@ def test_a_line_every_five_seconds_with_step_mean_loss_and_speed(clock, capsys):
     ]
 
 
+def test_what_is_left_is_never_more_than_the_time_of_the_run(clock, capsys):
+    progress = ProgressLines(0, 1_000_000, shown=True)
+    clock[0] += 10
+    progress.step(10, 1.0, seconds_left=1800)
+    assert capsys.readouterr().err.endswith("step 10/1000000 loss 1 1 steps/s, 0.5 h left\n")
+
+
 def test_nothing_is_said_when_it_is_not_to_be_shown(clock, capsys):
-    progress = Progress(0, 10, shown=False)
+    progress = ProgressLines(0, 10, shown=False)
     clock[0] += 60
     progress.step(1, 1.0)
     progress.note("resumed")
@@ -40,7 +47,7 @@ def test_nothing_is_said_when_it_is_not_to_be_shown(clock, capsys):
 
 
 def test_a_validation_does_not_count_into_the_speed(clock):
-    progress = Progress(0, 10, shown=False)
+    progress = ProgressLines(0, 10, shown=False)
     clock[0] += 1
     progress.step(1, 1.0)
     clock[0] += 1000
@@ -52,7 +59,7 @@ def test_a_validation_does_not_count_into_the_speed(clock):
 
 def test_a_terminal_gets_a_bar(clock, monkeypatch, capsys):
     monkeypatch.setattr(progress_lines.sys.stderr, "isatty", lambda: True, raising=False)
-    progress = Progress(0, 10, shown=True)
+    progress = ProgressLines(0, 10, shown=True)
     progress.step(4, 1.0)
     progress.note("step 4 validate [mse] 0.5")
     progress.close()

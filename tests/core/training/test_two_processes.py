@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.core.training import two_processes
 from tests.core.training.conftest import SMALL, Regression
-from tests.core.training.test_fit import lasting, same
+from tests.core.training.test_fit import checkpoint, lasting, same
 
 from recurra.core.training import FitConfig, fit
 from recurra.core.training.run_folder import latest_checkpoint
@@ -39,5 +39,5 @@ def test_two_processes_equal_one_with_the_same_global_batch_and_resume_to_the_bi
     assert [row[:3] for row in logged[0]] == [row[:3] for row in logged[1]]
     assert [row[3] for row in logged[1]] == pytest.approx([r[3] for r in logged[0]], rel=1e-3)
 
-    assert same(latest_checkpoint(tmp_path / "whole"), latest_checkpoint(tmp_path / "parts"))
+    assert same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
     assert lasting(tmp_path / "whole") == lasting(tmp_path / "parts")

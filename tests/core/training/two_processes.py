@@ -16,7 +16,7 @@ CHANGES = {"accumulate": 2, "ema_decay": 0.9, "batch_size": 2}
 
 
 def main() -> None:
-    """Three runs: without dropout, whole with dropout, and that one with a stop in rank 1."""
+    """Runs without dropout, whole with it, with a stop in rank 1, and with an end in rank 0."""
     folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
     config = FitConfig(**{**SMALL, **CHANGES})
     fit(Regression(dropout=0.0, norm=False), config, folder / "shared", progress=False)
@@ -34,6 +34,12 @@ def main() -> None:
     part = fit(task, config, folder / "parts", progress=False)
     assert (part.step, part.finished) == (5, False)
     fit(Regression(norm=False), config, folder / "parts", progress=False)
+    # Only rank 0 validates, and it alone runs out of patience: both have to end, or one waits.
+    impatient = FitConfig(**{**SMALL, **CHANGES, "patience": 1})
+    task = Regression(norm=False)
+    task.validate = lambda model: {"mse": 1.0}
+    ended = fit(task, impatient, folder / "impatient", progress=False)
+    assert (ended.step, ended.end) == (8, "patience")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
 from recurra.core.errors import RecurraError
+from recurra.core.training import Draw
 from recurra.speech.data.mixing import (
     MixingConfig,
     Mixtures,
-    item_generator,
     keep_headroom,
     limit_band,
     snr_db,
@@ -28,11 +27,6 @@ PLAIN = MixingConfig(
     speed_share=0.0,
     equalised_share=0.0,
 )
-
-
-class Draw(NamedTuple):
-    epoch: int
-    index: int
 
 
 def pairs(corpus, config: MixingConfig, count: int = 20, epoch: int = 0):
@@ -135,7 +129,7 @@ def test_babble_is_of_the_split_and_not_of_the_speaker(corpus):
     config = replace(PLAIN, babble_share=1.0, computed_share=0.0, snr_db=(0.0, 0.0))
     mixtures = Mixtures(corpus, config, "test")
     for index in range(5):
-        noisy, _ = mixtures.mix(item_generator(0, 0, index))
+        noisy, _ = mixtures.mix(Draw(0, index).generator(0))
         power = np.abs(np.fft.rfft(noisy)) ** 2
         tones = {hertz: power[hertz * 2 - 20 :][:40].sum() for hertz in (300, 500, 700, 900)}
         assert min(tones[700], tones[900]) > 30 * max(tones[300], tones[500])

@@ -10,14 +10,13 @@ import numpy as np
 
 from recurra.core.cli import Done, FileInput
 from recurra.core.errors import RecurraError
-from recurra.speech.audio.format import CONTAINERS, MUXERS, AudioFormat
+from recurra.speech.audio.format import ENHANCED_MARK, AudioFormat, is_media_name
 from recurra.speech.audio.read import AudioSource, open_audio
 from recurra.speech.audio.sink import AudioSink
 from recurra.speech.audio.write import create_audio
 from recurra.speech.enhancer import EnhanceOptions, Enhancer
 
 _BLOCK_SECONDS = 1.0
-MARK = ".enhanced"
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ class FileOptions:
 
 def is_input(path: Path) -> bool:
     """Tell whether a file in a folder is to be cleaned: audio or video by its name, no result."""
-    named = path.suffix.lower() in CONTAINERS.keys() | MUXERS.keys()
-    return named and not path.stem.endswith(MARK)
+    return is_media_name(path) and not path.stem.endswith(ENHANCED_MARK)
 
 
 def choose_outputs(
@@ -71,7 +69,7 @@ def _output_of(entry: FileInput, output: str | None, *, alone: bool) -> Path | N
         return None
     if output is None:
         assert entry.path is not None
-        return entry.path.with_name(entry.path.stem + MARK + entry.path.suffix)
+        return entry.path.with_name(entry.path.stem + ENHANCED_MARK + entry.path.suffix)
     folder = Path(output)
     if alone and not folder.is_dir() and not output.endswith(("/", "\\")):
         return folder

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recurra.core.devices import choose_device
 from recurra.core.errors import RecurraError
 from recurra.speech.audio.resample import StreamResampler
 from recurra.speech.bands import top_band_gain
@@ -69,10 +70,16 @@ class Enhancer:
         device: str = "cpu",
         precision: Literal["f32", "bf16"] = "f32",
     ) -> None:
-        """Make a fast copy of `model` on a device; `model` itself stays as it is."""
+        """Make a fast copy of `model` on a device; `model` itself stays as it is.
+
+        Raises:
+            RecurraError: this machine has no such device, or the precision is another one.
+        """
+        if precision not in ("f32", "bf16"):
+            raise RecurraError(f"the precision is f32 or bf16, not {precision!r}")
+        self.device = choose_device(device)
         self.model = model.eval()
-        self._fast = copy.deepcopy(model).fuse().to(device)
-        self.device = torch.device(device)
+        self._fast = copy.deepcopy(model).fuse().to(self.device)
         self.precision = precision
         self.sample_rate = model.config.sample_rate
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra.core.bootstrap import MeanInterval, bootstrap_mean
 from recurra.core.errors import MissingExtraError, RecurraError
 from recurra.speech.audio.format import AudioWarning
 from recurra.speech.audio.read import read_audio
 from recurra.speech.audio.resample import resample
-from recurra.speech.bootstrap import MeanInterval, bootstrap_mean
 from recurra.speech.matching import Unscored, match_files
 from recurra.speech.metrics import METRICS, Score, Skipped, measure, missing_libraries
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.core.errors import RecurraError, import_extra
+from recurra.core.files import replaced_file
 from recurra.core.pretrained import resolve
 from recurra.speech.enhancer import Enhancer, level_gain
 from recurra.speech.info import licence_of
@@ -73,17 +73,13 @@ def export_onnx(name_or_path: str | Path, path: str | Path) -> ExportReport:
     # The file is passed on: it says what the model is called, not where it lay on this machine.
     name = folder.name if Path(name_or_path).is_dir() else str(name_or_path)
     metadata = _metadata(model, name, form, licence_of(folder))
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replaced_file(path) as partial:
         _write(model, partial, metadata)
         error = _live_error(model, partial) if form == "live" else _offline_error(model, partial)
         if not error <= _LIMIT:
             raise RecurraError(
                 f"the ONNX file differs from the model by {error:.2g}, over {_LIMIT:g}: not written"
             )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return ExportReport(path, form, error, path.stat().st_size, metadata)
 
 

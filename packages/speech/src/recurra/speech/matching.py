@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recurra.core.errors import RecurraError
-from recurra.speech.audio.format import CONTAINERS, MUXERS
-
-_MARK = ".enhanced"  # what `enhance` adds to the stem of a file
+from recurra.speech.audio.format import ENHANCED_MARK, is_media_name
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,9 @@ def match_files(
     by_stem: dict[Path, list[Path]] = {}
     for path in (found := _audio_files(estimates)):
         relative = path.relative_to(estimates)
-        by_stem.setdefault(relative.with_name(relative.stem.removesuffix(_MARK)), []).append(path)
+        by_stem.setdefault(
+            relative.with_name(relative.stem.removesuffix(ENHANCED_MARK)), []
+        ).append(path)
     matched: list[tuple[Path, Path, str]] = []
     unscored: list[Unscored] = []
     taken: set[Path] = set()
@@ -68,9 +68,9 @@ def match_files(
 def _best(relative: Path, candidates: Sequence[Path]) -> list[Path]:
     """The candidates of the first rule that fits; see `match_files`."""
     rules: tuple[Callable[[Path], bool], ...] = (
-        lambda path: path.name == f"{relative.stem}{_MARK}{relative.suffix}",
+        lambda path: path.name == f"{relative.stem}{ENHANCED_MARK}{relative.suffix}",
         lambda path: path.name == relative.name,
-        lambda path: path.stem.endswith(_MARK),
+        lambda path: path.stem.endswith(ENHANCED_MARK),
         lambda path: True,
     )
     for rule in rules:
@@ -81,5 +81,4 @@ def _best(relative: Path, candidates: Sequence[Path]) -> list[Path]:
 
 def _audio_files(folder: Path) -> list[Path]:
     """Every file below a folder whose name says audio or video, by name."""
-    endings = CONTAINERS.keys() | MUXERS.keys()
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in endings and p.is_file())
+    return sorted(path for path in folder.rglob("*") if is_media_name(path) and path.is_file())

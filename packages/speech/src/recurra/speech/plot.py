@@ -1,6 +1,5 @@
 """A picture of a recording before and after it was cleaned."""
 
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from recurra.core.errors import RecurraError, import_extra
+from recurra.core.files import replaced_file
 
 _RANGE_DB = 80.0
 _ENDINGS = (".png", ".svg", ".pdf", ".jpg")
@@ -146,10 +146,6 @@ def _label_time(axes: list[Any], seconds: float) -> None:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replaced_file(path) as partial:
         figure.savefig(partial, format=path.suffix[1:].lower(), facecolor="white")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path

@@ -36,7 +36,8 @@ def print_evaluation(evaluation: Evaluation, name: str, *, json: bool) -> None:
         for metric, mean in evaluation.means.items()
     ]
     columns = ["metric", "mean", "95 % from", "to", "files"]
-    print_table(rows, columns, title=f"{len(evaluation.pairs)} files")
+    if rows:  # where nothing could be scored, the reasons on stderr say it all
+        print_table(rows, columns, title=f"{len(evaluation.pairs)} files")
     for metric, reasons in evaluation.skipped.items():
         for reason, count in reasons.items():
             print(f"{name}: no {metric} for {count} files: {reason}", file=sys.stderr)

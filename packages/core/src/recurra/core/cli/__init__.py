@@ -6,6 +6,7 @@ that need them.
 
 from recurra.core.cli.app import JsonOption, create_app
 from recurra.core.cli.batch import Batch, Done, Outcome, jobs_each
+from recurra.core.cli.duration import BudgetOption, parse_minutes
 from recurra.core.cli.errors import ExitCode, one_line, run
 from recurra.core.cli.inputs import FileInput, expand_inputs
 from recurra.core.cli.json_output import print_json
@@ -15,6 +16,7 @@ from recurra.core.cli.table import print_table
 
 __all__ = [
     "Batch",
+    "BudgetOption",
     "Done",
     "ExitCode",
     "FileInput",
@@ -26,6 +28,7 @@ __all__ = [
     "jobs_each",
     "load_config",
     "one_line",
+    "parse_minutes",
     "print_json",
     "print_table",
     "progress",

@@ -16,12 +16,16 @@ from torch.utils.data import Sampler
 class Draw(NamedTuple):
     """What a dataset is asked for: the item, and the epoch that varies its randomness.
 
-    A dataset takes all the randomness of an item from its own seed and this pair, never from a
-    generator that lives on between items.
+    A dataset takes all the randomness of an item from its own seed and this pair (`generator`),
+    never from a generator that lives on between items.
     """
 
     epoch: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which no draw needs
+
+    def generator(self, seed: int) -> np.random.Generator:
+        """The randomness of this item, the same wherever and whenever it is drawn."""
+        return np.random.default_rng((seed, self.epoch, self.index))
 
 
 class DataOrder(Sampler[list[Draw]]):

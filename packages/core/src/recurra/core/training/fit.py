@@ -1,5 +1,6 @@
 """The training loop: one for every app, resumable to the bit."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +18,10 @@ from recurra.core.training.data_worker import start_worker
 from recurra.core.training.fit_config import FitConfig
 from recurra.core.training.metrics_log import MetricsLog
 from recurra.core.training.optimization import Optimization, build_accelerator, seed_all
-from recurra.core.training.progress_lines import Progress
+from recurra.core.training.progress_lines import ProgressLines
 from recurra.core.training.run_folder import RunFolder, latest_checkpoint
+from recurra.core.training.stopping import End, Stopping
 from recurra.core.training.task import Task
-
-__all__ = ["FitConfig", "FitResult", "fit"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class FitResult:
 
     Attributes:
         step: updates done, over every sitting.
-        finished: False if it was interrupted before `max_steps`.
+        end: what ended it: the last of "steps", out of "patience", out of "time", or "interrupted",
+            after which the run is to be gone on with.
         best: the best first value of `validate`, or None if there was no validation.
         best_step: the step of it.
         metrics: of the last validation.
@@ -38,11 +39,16 @@ class FitResult:
     """
 
     step: int
-    finished: bool
+    end: End
     best: float | None
     best_step: int | None
     metrics: dict[str, float]
     folder: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its own end, and not to that of a sitting."""
+        return self.end != "interrupted"
 
 
 def fit(
@@ -52,14 +58,16 @@ def fit(
 
     A run that was stopped or killed and then resumed ends with the same weights, to the bit, as one
     that was not, for the same number of threads. Ctrl-C, SIGTERM and SIGHUP finish the step, write
-    a checkpoint and return with `finished` false. Under `torchrun` each process trains on its share
-    of every batch; the folder must be one that all of them see.
+    a checkpoint and return with `finished` false; the end by steps, patience or time validates and
+    saves first. Under `torchrun` each process trains on its share of every batch; the folder must
+    be one that all of them see.
 
     Args:
         task: model, data and losses.
-        config: of the run; between sittings only `max_steps` (upwards) and what does not change the
-            result (workers, threads, log_every, checkpoint_every) may change. The cosine is drawn
-            over `max_steps`, so that raising it raises the rates from then on.
+        config: of the run; between sittings only when it ends (`max_steps` upwards, patience,
+            max_minutes) and what does not change the result (workers, threads, log_every,
+            checkpoint_every) may change. The cosine is drawn over `max_steps`, so that raising it
+            raises the rates from then on.
         folder: of the run, see `RunFolder`.
         resume: False refuses a folder that already holds a run.
         progress: show steps on stderr.
@@ -105,6 +113,7 @@ class _Sitting:
     ) -> None:
         self.task, self.config, self.folder = task, config, folder
         self.run, self.accelerator, self.interruption = run, accelerator, interruption
+        self.stopping = Stopping(config, accelerator, interruption)
         self.best: float | None = None
         self.best_step: int | None = None
         self.metrics: dict[str, float] = {}
@@ -116,7 +125,7 @@ class _Sitting:
         self._restore()
         self.batches = self._load_data()
         step = self.optimization.step
-        self.progress = Progress(step, config.max_steps, progress and run is not None)
+        self.progress = ProgressLines(step, config.max_steps, progress and run is not None)
         self.log = MetricsLog(folder, step, self.validated) if run is not None else None
         if step:
             self.progress.note(f"resumed at step {step} of {config.max_steps}")
@@ -132,6 +141,8 @@ class _Sitting:
         if state is None:
             return
         self.optimization.restore(state)
+        # A run that began before runs had these has none of them in its checkpoints.
+        self.stopping.restore(state.get("stopping", self.stopping.state()))
         self.best, self.best_step = state["best"], state["best_step"]
         self.metrics, self.validated = state["metrics"], state["validated"]
         self.window, self.window_steps = state["window"], state["window_steps"]
@@ -163,61 +174,65 @@ class _Sitting:
     def train(self) -> None:
         """Steps until the end or an interruption; each validation comes after its checkpoint."""
         config = self.config
-        if self._validation_is_due() and not self._validate():
-            return
-        while (step := self.optimization.step) < config.max_steps:
+        self.stopping.look(self.optimization.step)
+        if self._validation_is_due():
+            self._validate()
+        while self.stopping.end is None:
             values = self.optimization.update(self.batches)
-            step += 1
+            step = self.optimization.step
             self._add_to_window(values)
-            self.progress.step(step, float(values["loss"]))
+            self.stopping.look(step)
+            self.progress.step(step, float(values["loss"]), self.stopping.seconds_left)
             if step % config.log_every == 0:
                 self._write_window()
-            stop = self._stop_is_wanted()
             due = self._validation_is_due()
-            if stop or due or step % config.checkpoint_every == 0 or step == config.max_steps:
+            if due or self.stopping.end is not None or step % config.checkpoint_every == 0:
                 self._save()
-            if stop and step < config.max_steps:
-                self.progress.note(f"interrupted: step {step} is saved")
-                return
-            if due and not self._validate():
-                return
+            if due:
+                self._validate()
+        self._say_why_it_ends()
 
-    def _stop_is_wanted(self) -> bool:
-        """Whether any process was asked to stop; the same answer in every process."""
-        if self.interruption.wanted:
-            self.accelerator.set_trigger()
-        return bool(self.accelerator.check_trigger())
+    def _say_why_it_ends(self) -> None:
+        """Tell the person what they would wonder about: an end before the last step."""
+        match self.stopping.end:
+            case "interrupted":
+                reason = "interrupted"
+            case "patience":
+                reason = f"no better for {self.config.patience} validations"
+            case "time":
+                reason = f"the {self.config.max_minutes:g} minutes are over"
+            case _:
+                return
+        self.progress.note(f"{reason}: step {self.optimization.step} is saved")
 
     def _validation_is_due(self) -> bool:
         """Whether the weights of this step have to be judged and have not been."""
-        step, every = self.optimization.step, self.config.validate_every
-        if every is None or step == 0 or self.validated == step:
+        step, every, end = self.optimization.step, self.config.validate_every, self.stopping.end
+        if every is None or step == 0 or self.validated == step or end == "interrupted":
             return False
-        return step % every == 0 or step == self.config.max_steps
+        return step % every == 0 or end is not None
 
-    def _validate(self) -> bool:
-        """Judge the weights, export the best; False if an interruption cut it short.
+    def _validate(self) -> None:
+        """Judge the weights and export the best.
 
-        The first process judges while the others wait. If it is cut short, the checkpoint of this
-        step is there, and the next sitting begins with this validation.
+        The first process judges while the others wait. If an interruption cuts it short, the
+        checkpoint of this step is there, and the next sitting begins with this validation.
         """
+        step = self.optimization.step
         if self.run is not None:
-            try:
-                with self.interruption.at_once():
-                    self.metrics = self._judge()
-            except Interrupted:
-                self.progress.note(f"interrupted: step {self.optimization.step} is saved")
+            # What a signal gave up is seen by all processes in the look that follows.
+            with contextlib.suppress(Interrupted), self.interruption.at_once():
+                self.metrics = self._judge()
         self.accelerator.wait_for_everyone()
-        if self._stop_is_wanted():
-            return False
-        self.validated = self.optimization.step
+        if self.stopping.look(step) == "interrupted":
+            return
+        self.validated = step
         if self.run is not None and self.log is not None:
             self._note_validation()
-            self.log.write(self.optimization.step, "validate", self.metrics)
-        if self.optimization.step == self.config.max_steps:
+            self.log.write(step, "validate", self.metrics)
+        if self.stopping.look(step) is not None:
             self._save()
-        self.progress.restart_clock(self.optimization.step)
-        return True
+        self.progress.restart_clock(step)
 
     def _judge(self) -> dict[str, float]:
         """The task's own metrics of the averaged (or plain) model."""
@@ -235,6 +250,7 @@ class _Sitting:
         step, value = self.optimization.step, next(iter(self.metrics.values()))
         sign = 1 if self.task.higher_is_better else -1
         better = value == value and (self.best is None or sign * value > sign * self.best)
+        self.stopping.count_validation(better=better)
         if better and self.run is not None:
             self.best, self.best_step = value, step
             self.run.export("best", self.optimization.judged)
@@ -266,6 +282,7 @@ class _Sitting:
         self.run.save(
             {
                 **self.optimization.state(),
+                "stopping": self.stopping.state(),
                 "best": self.best,
                 "best_step": self.best_step,
                 "metrics": self.metrics,
@@ -279,9 +296,10 @@ class _Sitting:
 
     def result(self) -> FitResult:
         """How the sitting ended."""
+        end = self.stopping.end
+        assert end is not None, "a sitting is over when its run has come to an end"
         step = self.optimization.step
-        finished = step >= self.config.max_steps and not self._validation_is_due()
-        return FitResult(step, finished, self.best, self.best_step, self.metrics, self.folder)
+        return FitResult(step, end, self.best, self.best_step, self.metrics, self.folder)
 
     def close(self) -> None:
         """Stop the workers, close the logs, and hand the model back in eval mode."""

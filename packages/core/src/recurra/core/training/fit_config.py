@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-# These change how a run is carried out, not what it computes, so a resumed run may change them.
-FREE_TO_CHANGE = frozenset({"workers", "threads", "log_every", "checkpoint_every"})
+# These change how a run is carried out and when it ends, not what its steps compute, so a resumed
+# run may change them.
+FREE_TO_CHANGE = frozenset(
+    {"workers", "threads", "log_every", "checkpoint_every", "patience", "max_minutes"}
+)
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,9 @@ class FitConfig:
     Attributes:
         seed: of the data order and of the randomness inside a step.
         max_steps: updates in all, over every sitting.
+        max_minutes: wall clock in all, over every sitting: the run then ends as after its last
+            step. The cosine does not know of it, so give `max_steps` that fit into the time, or
+            take the schedule "constant". None sets no limit.
         batch_size: items in one forward pass of one process.
         accumulate: forward passes whose gradients are averaged into one update.
         learning_rate: the peak, reached after the warm-up.
@@ -32,6 +38,7 @@ class FitConfig:
         log_every: steps between rows of metrics; each is the mean since the row before.
         checkpoint_every: steps between checkpoints.
         validate_every: steps between validations; None never validates.
+        patience: validations in a row without a new best after which the run ends; None never does.
         threads: torch threads of each process; None leaves what torch chose.
 
     Raises:
@@ -40,6 +47,7 @@ class FitConfig:
 
     seed: int = 0
     max_steps: int = 10_000
+    max_minutes: float | None = None
     batch_size: int = 8
     accumulate: int = 1
     learning_rate: float = 1e-3
@@ -54,6 +62,7 @@ class FitConfig:
     log_every: int = 50
     checkpoint_every: int = 500
     validate_every: int | None = 500
+    patience: int | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -61,20 +70,22 @@ class FitConfig:
             _require(getattr(self, name) >= 1, self, name, "at least 1")
         for name in ("seed", "warmup_steps", "workers", "weight_decay"):
             _require(getattr(self, name) >= 0, self, name, "at least 0")
-        for name in ("validate_every", "threads"):
+        for name in ("validate_every", "patience", "threads"):
             value = getattr(self, name)
             _require(value is None or value >= 1, self, name, "at least 1, or null")
+        for name in ("clip_norm", "max_minutes"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, self, name, "above 0, or null")
         _require(self.learning_rate > 0, self, "learning_rate", "above 0")
         _require(0 <= self.final_learning_rate <= 1, self, "final_learning_rate", "from 0 to 1")
-        _require(
-            self.clip_norm is None or self.clip_norm > 0, self, "clip_norm", "above 0, or null"
-        )
         _require(
             self.ema_decay is None or 0 < self.ema_decay < 1,
             self,
             "ema_decay",
             "between 0 and 1, or null",
         )
+        if self.patience is not None and self.validate_every is None:
+            raise ValueError("patience counts validations, and validate_every is null")
         _require(self.schedule in ("cosine", "constant"), self, "schedule", "cosine or constant")
         _require(self.precision in ("f32", "bf16"), self, "precision", "f32 or bf16")
 

@@ -8,7 +8,7 @@ from typing import Any
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class Progress:
+class ProgressLines:
     """Shows steps on stderr; a terminal or a log that has gone does not end the run.
 
     Args:
@@ -33,8 +33,11 @@ class Progress:
         (then, first), (now, last) = self._marks[0], self._marks[-1]
         return (last - first) / (now - then) if now > then else 0.0
 
-    def step(self, step: int, loss: float) -> None:
-        """Step number `step` is done, with `loss`; a line shows the mean since the line before."""
+    def step(self, step: int, loss: float, seconds_left: float = float("inf")) -> None:
+        """Step number `step` is done, with `loss`; a line shows the mean since the line before.
+
+        `seconds_left` is what the run may still take: it ends then, whatever the steps are.
+        """
         now = time.monotonic()
         self._losses.append(loss)
         self._marks.append((now, step))
@@ -42,7 +45,7 @@ class Progress:
             self._marks.pop(0)
         due = now - self._last_line >= SECONDS_BETWEEN_LINES
         if self._bar is not None:
-            self._bar.update(self._row, completed=step, rate=f"{self.steps_per_second:.3g}")
+            self._bar.update(self._row, completed=step, speed=self._speed(step, seconds_left))
         if not due:
             return
         mean = sum(self._losses) / len(self._losses)
@@ -50,7 +53,9 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._row, loss=f"{mean:.4g}")
         elif self.shown:
-            self._line(f"step {step}/{self.total} loss {mean:.4g} {self._speed(step)}")
+            self._line(
+                f"step {step}/{self.total} loss {mean:.4g} {self._speed(step, seconds_left)}"
+            )
 
     def note(self, text: str) -> None:
         """A line of its own: a validation, a resume, an interruption."""
@@ -70,12 +75,12 @@ class Progress:
             with contextlib.suppress(OSError):
                 self._bar.stop()
 
-    def _speed(self, step: int) -> str:
+    def _speed(self, step: int, seconds_left: float) -> str:
         """Steps per second, and the time that the rest will take."""
         speed = self.steps_per_second
         if speed <= 0:
             return ""
-        left = (self.total - step) / speed
+        left = max(0.0, min((self.total - step) / speed, seconds_left))
         return f"{speed:.3g} steps/s, {left / 3600:.1f} h left"
 
     def _line(self, text: str) -> None:
@@ -91,10 +96,9 @@ def _bar(start: int, total: int) -> tuple[Any, Any]:
     bar = progress.Progress(
         progress.TextColumn("step {task.completed}/{task.total}"),
         progress.BarColumn(),
-        progress.TextColumn("loss {task.fields[loss]} {task.fields[rate]} steps/s"),
-        progress.TimeRemainingColumn(),
+        progress.TextColumn("loss {task.fields[loss]} {task.fields[speed]}"),
         console=Console(stderr=True),
         transient=False,
     )
     bar.start()
-    return bar, bar.add_task("", total=total, completed=start, loss="", rate="")
+    return bar, bar.add_task("", total=total, completed=start, loss="", speed="")

@@ -13,47 +13,33 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
 
 from recurra.core.errors import RecurraError
+from recurra.core.files import replaced_file
 from recurra.core.training.fit_config import FREE_TO_CHANGE, FitConfig
 
 FORMAT = 1
 KEPT = 2
 
 
-def replace_file(path: Path, write: Any) -> None:
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file through `write(binary stream)` so that it is there whole or not at all.
 
     Raises:
         RecurraError: the disk is full or not writable; what was at `path` before is untouched.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with open(partial, "wb") as stream:
+        with replaced_file(path) as partial, open(partial, "wb") as stream:
             write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
+    except RuntimeError as error:  # torch reports a full disk as one
         raise RecurraError(f"cannot write {path}: {' '.join(str(error).split())}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a rename in `folder` on the disk, where the system can."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class RunFolder:

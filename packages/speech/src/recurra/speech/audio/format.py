@@ -82,9 +82,16 @@ MUXERS: dict[str, tuple[str, str]] = {
     ".ac3": ("ac3", "ac3"),
     ".g722": ("g722", "g722"),
 }
+# What `enhance` puts behind the stem of a file that it writes beside its input.
+ENHANCED_MARK = ".enhanced"
 VIDEO_MUXERS = {"mp4", "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "3gp"}
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 LOSSY_SUBTYPES = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
+
+
+def is_media_name(path: Path) -> bool:
+    """Tell whether a file is audio or video by its name."""
+    return path.suffix.lower() in CONTAINERS.keys() | MUXERS.keys()
 
 
 def output_format(path: Path, like: AudioFormat) -> AudioFormat:

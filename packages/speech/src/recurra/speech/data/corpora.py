@@ -7,8 +7,7 @@ so that worker processes share one copy.
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from recurra.core.errors import RecurraError
+from recurra.core.files import replaced_file
 from recurra.speech.data.debian_archive import AUDIO_SUFFIXES
 from recurra.speech.data.decode import UnusableSoundError, decode
 from recurra.speech.data.fetch import sounds_folder
@@ -115,12 +115,12 @@ def _build(package: Package, manifest: Manifest, source: Path, target: Path, key
         samples.append(pcm)
         start += len(pcm)
     flat = np.concatenate(samples) if samples else np.zeros(0, np.int16)
-    _replace(target / f"{package.name}.npy", lambda p: _save_array(p, flat))
+    # Given a name and not a file, np.save would add an ending to it.
+    with replaced_file(target / f"{package.name}.npy") as partial, partial.open("wb") as out:
+        np.save(out, flat)
     index = {"key": key, "left_out": left_out, "clips": [asdict(clip) for clip in clips]}
-    _replace(
-        target / f"{package.name}.json",
-        lambda p: p.write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8"),
-    )
+    with replaced_file(target / f"{package.name}.json") as partial:
+        partial.write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
     return Built(package.name, len(clips), start / SAMPLE_RATE, left_out, False)
 
 
@@ -159,19 +159,6 @@ def _read_index(path: Path) -> dict | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under a temporary name and rename."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    write(temporary)
-    os.replace(temporary, path)
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    """np.save under exactly this name."""
-    with path.open("wb") as out:
-        np.save(out, array)
 
 
 class Corpus:

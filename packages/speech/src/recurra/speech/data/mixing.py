@@ -5,13 +5,14 @@ resumed, see the same pairs.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from recurra.core.errors import RecurraError
+from recurra.core.training import Draw
+from recurra.speech.data.augmentation import at_speed, draw_equaliser
 from recurra.speech.data.corpora import Corpus
 from recurra.speech.data.filtering import SAMPLE_RATE, filter_gain
 from recurra.speech.data.manifest import Split
@@ -19,23 +20,8 @@ from recurra.speech.data.rooms import RoomConfig, draw_room, reverberate
 from recurra.speech.data.sources import NoiseSource, SpeechSource
 from recurra.speech.data.speech_level import active_power, gain_to, power_db
 from recurra.speech.data.synthetic_noise import babble, draw_computed
-from recurra.speech.data.variety import at_speed, draw_equaliser
 
 HEADROOM = 0.99
-
-
-class DrawLike(Protocol):
-    """What a data order gives for an item: recurra.core.training.Draw is one."""
-
-    @property
-    def epoch(self) -> int:
-        """Which pass over the data."""
-        ...
-
-    @property
-    def index(self) -> int:
-        """Which item of the pass."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +64,7 @@ class MixingConfig:
 
 
 class Mixtures(Dataset):
-    """Pairs of one split; an item is drawn by an object with `epoch` and `index`."""
+    """Pairs of one split, drawn by (epoch, index)."""
 
     def __init__(
         self, corpus: Corpus, config: MixingConfig | None = None, split: Split = "train"
@@ -97,9 +83,9 @@ class Mixtures(Dataset):
     def __len__(self) -> int:
         return self.config.items
 
-    def __getitem__(self, draw: DrawLike) -> dict[str, torch.Tensor]:
+    def __getitem__(self, draw: Draw) -> dict[str, torch.Tensor]:
         """One pair: {"noisy": (T,), "clean": (T,)}, float32 at 16 kHz."""
-        noisy, clean = self.mix(item_generator(self.config.seed, draw.epoch, draw.index))
+        noisy, clean = self.mix(draw.generator(self.config.seed))
         return {"noisy": torch.from_numpy(noisy), "clean": torch.from_numpy(clean)}
 
     def mix(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -171,11 +157,6 @@ class Mixtures(Dataset):
         if rng.random() >= self.config.equalised_share:
             return audio
         return filter_gain(audio, draw_equaliser(rng, self.config.equaliser_db))
-
-
-def item_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The randomness of one item."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, index])))
 
 
 def scale_to(audio: np.ndarray, level_db: float) -> np.ndarray:

@@ -6,7 +6,7 @@ Monaural Speech Enhancement" (arXiv 2206.07293), as released in ClearerVoice-Stu
 figure does not have. `FrcrnConfig()` is that network; the presets are smaller.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -76,17 +76,16 @@ class FrcrnConfig:
         return [outer - 2 * (inner - 1) for outer, inner in pairwise(bins)][::-1]
 
 
-# Presets. Narrow where there are many frequencies, which is where a level costs most.
+# Presets. Narrow where there are many frequencies, which is where a level costs most. One U-Net
+# learns as much in an update as two, in half the time.
 FRCRN_SMALL = FrcrnConfig(
-    channels=(12, 16, 24, 32, 40, 40, 40), squeeze_reach=200, compression=0.5, level_db=None
-)
-FRCRN_LIVE = FrcrnConfig(
-    channels=(12, 16, 24, 32, 32, 32, 32),
+    channels=(12, 16, 24, 32, 40, 40, 40),
     n_unets=1,
-    causal=True,
+    squeeze_reach=200,
     compression=0.5,
     level_db=None,
 )
+FRCRN_LIVE = replace(FRCRN_SMALL, causal=True, squeeze_reach=None)
 
 
 class Unet(nn.Module):

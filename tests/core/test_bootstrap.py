@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recurra.speech.bootstrap import MeanInterval, bootstrap_mean
+from recurra.core.bootstrap import MeanInterval, bootstrap_mean
 
 
 def test_the_interval_is_the_same_every_time_and_changes_with_the_seed():

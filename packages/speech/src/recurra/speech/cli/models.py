@@ -8,7 +8,12 @@ import typer
 from recurra.core.cli import JsonOption
 
 
-def info(model: Annotated[str, typer.Argument()] = "frcrn-small", json: JsonOption = False) -> None:
+def info(
+    model: Annotated[
+        str, typer.Argument(help="A shipped model, a model folder, or a Hub id.")
+    ] = "frcrn-small",
+    json: JsonOption = False,
+) -> None:
     """Describe a model: size, cost, latency, licence.
 
     \b

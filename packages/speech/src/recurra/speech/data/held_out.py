@@ -10,10 +10,11 @@ import numpy as np
 import soundfile
 
 from recurra.core.errors import RecurraError
+from recurra.core.training import Draw
 from recurra.speech.data.corpora import Corpus
 from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.manifest import Split
-from recurra.speech.data.mixing import item_generator, keep_headroom, scale_to, scale_to_active
+from recurra.speech.data.mixing import keep_headroom, scale_to, scale_to_active
 from recurra.speech.data.sources import MIN_SOUNDING, NoiseSource, SpeechSource, sounding_share
 from recurra.speech.data.synthetic_noise import babble, draw_computed
 
@@ -87,7 +88,7 @@ def held_out_set(corpus: Corpus, config: HeldOutConfig | None = None) -> Iterato
         )
     for group, snr in enumerate(config.snr_db):
         for index in range(config.per_snr):
-            rng = item_generator(config.seed, group, index)
+            rng = Draw(group, index).generator(config.seed)
             kind = config.kinds[index % len(config.kinds)]
             yield _make(rng, config, speech, noise, snr, kind, index)
 

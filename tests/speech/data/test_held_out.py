@@ -6,14 +6,14 @@ import pytest
 import soundfile
 
 from recurra.core.errors import RecurraError
-from recurra.speech.data.mixing import snr_db
-from recurra.speech.data.sources import sounding_share
-from recurra.speech.data.test_set import (
+from recurra.speech.data.held_out import (
     HeldOutConfig,
     held_out_set,
     sha256_of,
     write_held_out_set,
 )
+from recurra.speech.data.mixing import snr_db
+from recurra.speech.data.sources import sounding_share
 
 SMALL = HeldOutConfig(
     per_snr=5,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from recurra.speech.data.augmentation import at_speed, draw_equaliser
 from recurra.speech.data.filtering import SAMPLE_RATE, filter_gain
-from recurra.speech.data.variety import at_speed, draw_equaliser
 
 
 def tone(length: int) -> np.ndarray:

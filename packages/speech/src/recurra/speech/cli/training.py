@@ -1,0 +1,101 @@
+"""The commands that make a model of one's own: data, mixtures, training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recurra.core.cli import BudgetOption
+
+
+def fetch_data(
+    folder: Annotated[Path, typer.Argument(help="Where the sounds go (about 3 GB).")],
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URL", help="A Debian mirror, where there is no apt-get.")
+    ] = None,
+    debs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder that holds the .deb files.")
+    ] = None,
+) -> None:
+    """Fetch the sound packages of Debian that the shipped models were trained and tested on.
+
+    Every package is pinned to a version and checked by its SHA-256. Their licences stand in the
+    manifest; nothing of them ships with Recurra.
+
+    \b
+    Examples:
+      recurra-speech data fetch sounds/
+      recurra-speech data fetch sounds/ --debs ~/debs
+    """
+    from recurra.speech.data.corpora import build_corpus
+    from recurra.speech.data.fetch import fetch
+
+    for fetched in fetch(folder, mirror=mirror, debs=debs):
+        typer.echo(f"{fetched.package.name}: {fetched.files} files")
+    for built in build_corpus(folder):
+        typer.echo(f"{built.package}: {built.clips} clips, {built.seconds:.0f} s")
+
+
+def mix(
+    output: Annotated[Path, typer.Argument(help="A new folder: noisy/, clean/ and index.csv.")],
+    corpus: Annotated[Path, typer.Option(metavar="DIR", help="What `data fetch` made.")] = Path(
+        "sounds"
+    ),
+    per_snr: Annotated[int, typer.Option(min=1, help="Mixtures at each of 5 ratios.")] = 60,
+    split: Annotated[
+        str, typer.Option(help="Voices and noises: test, validation, train.")
+    ] = "test",
+    seed: Annotated[int, typer.Option(help="Another seed, other mixtures.")] = 2026,
+) -> None:
+    """Make noisy mixtures with their clean halves: the held-out set, always the same.
+
+    \b
+    Example:
+      recurra-speech mix held-out/ --corpus sounds/
+    """
+    from recurra.speech.data.corpora import Corpus
+    from recurra.speech.data.held_out import HeldOutConfig, write_held_out_set
+
+    config = HeldOutConfig(seed=seed, split=split, per_snr=per_snr)
+    made = write_held_out_set(output, Corpus(corpus), config)
+    typer.echo(
+        f"wrote {made.folder}: {made.items} mixtures, {made.seconds / 60:.1f} minutes, "
+        f"seed {made.seed}, SHA-256 {made.sha256}"
+    )
+
+
+def train(
+    config: Annotated[
+        Path, typer.Argument(help="A YAML file; see examples/train-frcrn-small.yaml.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes, such as fit.max_steps=2000.")
+    ] = None,
+    corpus: Annotated[Path, typer.Option(metavar="DIR", help="What `data fetch` made.")] = Path(
+        "sounds"
+    ),
+    run_folder: Annotated[
+        Path, typer.Option("--run", metavar="DIR", help="Of this run; one that is there goes on.")
+    ] = Path("runs/enhancement"),
+    budget: BudgetOption = None,
+) -> None:
+    """Train an enhancement model; interrupt it at any moment and start it again to go on.
+
+    \b
+    Examples:
+      recurra-speech train examples/train-frcrn-small.yaml --corpus sounds/ --run runs/small
+      recurra-speech train examples/train-frcrn-small.yaml fit.patience=5 --budget 2h
+      recurra-speech enhance noisy.wav --model runs/small/best
+    """
+    from recurra.core.cli import load_config
+    from recurra.speech.train import TrainConfig
+    from recurra.speech.train import train as run_training
+
+    limit = () if budget is None else (f"fit.max_minutes={budget!r}",)
+    settings = load_config(TrainConfig, config, (*(overrides or ()), *limit))
+    result = run_training(settings, corpus, run_folder)
+    for name in ("best", "last"):
+        if (result.folder / name).is_dir():
+            typer.echo(f"wrote {result.folder / name}")
+    if not result.finished:
+        raise typer.Exit(130)
