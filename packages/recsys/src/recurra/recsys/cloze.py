@@ -70,7 +70,7 @@ class ClozeBatches(Dataset[dict[str, Tensor]]):
         """
         if draw.epoch != self._epoch:
             self._epoch, self._batches = draw.epoch, self._order(draw.epoch)
-        rng = np.random.default_rng((self.seed, draw.epoch, draw.index, 1))
+        rng = draw.generator(self.seed)
         windows = self.windows[self._batches[draw.index]]
         lengths = windows[:, 1] - windows[:, 0]
         items = np.zeros((len(windows), lengths.max()), np.int64)
@@ -94,7 +94,7 @@ class ClozeBatches(Dataset[dict[str, Tensor]]):
 
     def _order(self, epoch: int) -> list[np.ndarray]:
         """Shuffle the windows, sort pools of them by length, cut into batches and shuffle those."""
-        rng = np.random.default_rng((self.seed, epoch, 0))
+        rng = np.random.default_rng((self.seed, epoch))
         size = self.config.batch_size
         order = rng.permutation(len(self.windows))
         lengths = self.windows[:, 1] - self.windows[:, 0]

@@ -1,6 +1,5 @@
 """Files of users in, files of lists out."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import polars as pl
 
 from recurra.core.cli import print_json, print_table
 from recurra.core.errors import RecurraError
+from recurra.core.files import replaced_file
 from recurra.recsys.recommender import Recommendations
 
 SHOWN = 50  # rows of a table on a terminal
@@ -39,17 +39,11 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
     writers = {".csv": table.write_csv, ".parquet": table.write_parquet}
     if path.suffix not in writers:
         raise RecurraError(f"{path}: lists are written as .csv or .parquet")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replaced_file(path) as partial:
         writers[path.suffix](partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise RecurraError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
-def show(found: Recommendations, output: Path | None, command: str, *, json: bool) -> None:
+def show(found: Recommendations, output: Path | None, *, json: bool) -> None:
     """Tell what was written, or print the lists; what was skipped goes to stderr."""
     if json:
         lists = [] if output is not None else found.table.to_dicts()
@@ -66,13 +60,12 @@ def show(found: Recommendations, output: Path | None, command: str, *, json: boo
     else:
         print_table(found.table.head(SHOWN).rows(), found.table.columns)
     if found.unknown_items:
-        print(f"{command}: {found.unknown_items} unknown items were skipped", file=sys.stderr)
+        print(f"{found.unknown_items} unknown items were skipped", file=sys.stderr)
     if found.cold_starts:
         print(
-            f"{command}: {found.cold_starts} histories without a known item got the most popular"
-            " items",
+            f"{found.cold_starts} histories without a known item got the most popular items",
             file=sys.stderr,
         )
     if output is None and not json and len(found.table) > SHOWN:
         left = len(found.table) - SHOWN
-        print(f"{command}: {left} more rows; give -o FILE for all of them", file=sys.stderr)
+        print(f"{left} more rows; give -o FILE for all of them", file=sys.stderr)

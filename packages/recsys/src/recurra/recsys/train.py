@@ -26,14 +26,18 @@ class TrainConfig:
     what counts is the number of updates.
 
     Attributes:
-        model: sizes; `n_items` is the log's own.
+        max_len, d_model, n_heads, n_layers, dropout: sizes, see `Bert4RecConfig`; dropout is of
+            the weights of attention too.
         cloze: how examples are made.
         epochs: times that each history is seen.
         learning_rate: its peak, after 100 steps; it falls to a hundredth by the cosine.
         weight_decay: of matrices.
         clip_norm: limit of the gradient's norm.
         validations: how often the model is judged on the validation events.
+        patience: validations in a row without a new best after which the run ends.
+        max_minutes: wall clock after which it ends, over every sitting; None: no limit.
         seed: of weights, order and masks.
+        threads: of torch; None leaves what torch chose.
     """
 
     max_len: int = 100
@@ -47,6 +51,8 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     validations: int = 20
+    patience: int | None = 5
+    max_minutes: float | None = None
     seed: int = 0
     threads: int | None = None
 
@@ -104,6 +110,8 @@ def train(
         weight_decay=config.weight_decay,
         warmup_steps=min(100, steps // 10),
         clip_norm=config.clip_norm,
+        max_minutes=config.max_minutes,
+        patience=config.patience,
         validate_every=max(1, steps // config.validations),
         checkpoint_every=max(1, steps // config.validations),
         threads=config.threads,
