@@ -27,6 +27,7 @@ PAGES = [
     "docs/conventions.md",
     "packages/core/README.md",
     "packages/speech/README.md",
+    "packages/recsys/README.md",
     "benchmarks/README.md",
 ]
 # A subcommand, or a script that has some.
@@ -77,6 +78,7 @@ def tree(copy_project: Callable[[Path], Path], tmp_path: Path) -> Path:
     [
         "README.md",
         pytest.param("packages/speech/README.md", marks=pytest.mark.slow),
+        pytest.param("packages/recsys/README.md", marks=pytest.mark.slow),
         pytest.param("packages/core/README.md", marks=pytest.mark.slow),
     ],
 )

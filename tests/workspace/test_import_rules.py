@@ -28,7 +28,7 @@ CORE_ROOMS = {
     "cli": {"cli"},
 }
 # The rooms of an app from the bottom up; modules that stand in no room are verbs.
-APP_RANKS = {"audio": 0, "data": 0, "models": 1, "cli": 3}
+APP_RANKS = {"audio": 0, "data": 0, "baselines": 1, "models": 1, "cli": 3}
 VERB_RANK = 2
 # Beside the standard library; rich, pydantic, yaml and numpy are imported by functions.
 LIGHT = {*sys.stdlib_module_names, "typer"}

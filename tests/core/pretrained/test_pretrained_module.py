@@ -116,6 +116,20 @@ def test_saving_again_replaces_the_model_and_keeps_its_card(model: Tiny, tmp_pat
     assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
 
 
+def test_further_files_belong_to_the_model_and_are_replaced_with_it(
+    model: Tiny, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    model.save_pretrained(folder, files={"ids.txt": lambda path: path.write_text("a b")})
+    assert (folder / "ids.txt").read_text() == "a b"
+    assert Tiny.from_pretrained(folder).config == model.config
+    model.save_pretrained(folder)
+    assert not (folder / "ids.txt").exists()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(RecurraError, match=r"it holds notes\.txt"):
+        model.save_pretrained(folder)
+
+
 def test_folder_with_other_files_is_left_alone(model: Tiny, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(RecurraError, match=r"not a model folder \(it holds thesis\.tex\)"):

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from recurra.core.errors import CheckpointError, RecurraError
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+FILES = "files"  # in config.json: names of further files of the folder, such as tables of ids
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def write_folder(
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     card: str | None,
+    files: Mapping[str, Callable[[Path], object]] | None = None,
 ) -> None:
     """Write a model folder under a temporary name beside it, then rename it into place.
 
@@ -63,11 +65,23 @@ def write_folder(
     moment, `folder` is the old model or the new one, or, for the instant between two renames, the
     old one under the name `.<folder>.previous`.
 
+    Args:
+        folder: new, empty, or an earlier model folder.
+        config: becomes config.json.
+        tensors: become model.safetensors.
+        card: text of README.md; None keeps the one that is replaced.
+        files: further files by name, each written by a function of its path; config.json lists
+            them.
+
     Raises:
         RecurraError: `folder` holds something that is not a model, or is a file.
     """
-    folder = Path(folder)
-    _check_replaceable(folder)
+    folder, files = Path(folder), files or {}
+    if FILES in config:
+        raise ValueError(f"a config has no field {FILES!r}: config.json lists further files there")
+    if files:
+        config = {**config, FILES: sorted(files)}
+    check_replaceable(folder)
     partial = folder.with_name(f".{folder.name}.partial")
     previous = folder.with_name(f".{folder.name}.previous")
     # The names are fixed, so that what a killed writer left behind is cleared by the next.
@@ -77,6 +91,8 @@ def write_folder(
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
         (partial / CONFIG).write_text(text, encoding="utf-8")
         safetensors.torch.save_file(dict(tensors), partial / WEIGHTS, metadata={"format": "pt"})
+        for name, write in files.items():
+            write(partial / name)
         if card is not None:
             (partial / CARD).write_text(card, encoding="utf-8")
         elif (folder / CARD).is_file():
@@ -94,7 +110,12 @@ def write_folder(
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Refuse a place where a model cannot be saved, before the work that makes one.
+
+    Raises:
+        RecurraError: `folder` is a file, or holds something that is not a model.
+    """
     if not folder.name:
         raise RecurraError(f"{folder} has no name to save a model under")
     if not folder.is_dir():
@@ -102,9 +123,17 @@ def _check_replaceable(folder: Path) -> None:
             raise RecurraError(f"{folder} is a file; give a folder to save the model in")
         return
     names = {entry.name for entry in folder.iterdir()}
-    if names and not ({CONFIG, WEIGHTS} <= names <= {CONFIG, WEIGHTS, CARD}):
-        foreign = sorted(names - {CONFIG, WEIGHTS, CARD}) or sorted(names)
+    known = {CONFIG, WEIGHTS, CARD, *(_further_files(folder) if CONFIG in names else ())}
+    if names and not ({CONFIG, WEIGHTS} <= names <= known):
+        foreign = sorted(names - known) or sorted(names)
         raise RecurraError(
             f"{folder} is not a model folder (it holds {', '.join(foreign[:3])}); "
             "give a new or empty folder"
         )
+
+
+def _further_files(folder: Path) -> list[str]:
+    try:
+        return list(map(str, read_config(folder).get(FILES, [])))
+    except CheckpointError:
+        return []

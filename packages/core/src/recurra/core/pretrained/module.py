@@ -1,6 +1,7 @@
 """`from_pretrained` and `save_pretrained` for every model."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.errors import CheckpointError
-from recurra.core.pretrained.folder import read_config, read_weights, write_folder
+from recurra.core.pretrained.folder import FILES, read_config, read_weights, write_folder
 from recurra.core.pretrained.resolve import resolve
 from recurra.core.pretrained.tensors import load_tensors
 
@@ -29,7 +30,7 @@ class Pretrained(nn.Module):
 
     Attributes:
         config_class: frozen dataclass of numbers, strings, tuples and further dataclasses; it has
-            no field called `model`.
+            no field called `model` or `files`.
         kind: what config.json calls the architecture.
         shipped_in: package whose folders are the shipped models, or None.
         config: the config that this module was built from.
@@ -78,6 +79,7 @@ class Pretrained(nn.Module):
         *,
         dtype: torch.dtype = torch.float32,
         card: str | None = None,
+        files: Mapping[str, Callable[[Path], object]] | None = None,
     ) -> None:
         """Write config.json, model.safetensors and the card into `folder`, whole or not at all.
 
@@ -86,6 +88,8 @@ class Pretrained(nn.Module):
             dtype: that floating-point tensors are stored in: torch.float32, or torch.float16, which
                 halves the file.
             card: text of README.md; None keeps the card of the folder that is replaced.
+            files: what else belongs to the model, such as a table of ids: names, each with a
+                function that writes it to the path that it is given.
 
         Raises:
             RecurraError: `folder` holds something else.
@@ -97,12 +101,13 @@ class Pretrained(nn.Module):
         if "model" in fields:
             raise ValueError("a config has no field 'model': config.json keeps the kind there")
         tensors = {name: _stored(name, tensor, dtype) for name, tensor in self.state_dict().items()}
-        write_folder(folder, {"model": self.kind, **fields}, tensors, card)
+        write_folder(folder, {"model": self.kind, **fields}, tensors, card, files)
 
     @classmethod
     def _config_from(cls, folder: Path) -> Any:
         values = read_config(folder)
         kind = values.pop("model", None)
+        values.pop(FILES, None)
         if kind != cls.kind:
             raise CheckpointError(f"{folder} holds a model of kind {kind!r}, not {cls.kind!r}")
         return _build(cls.config_class, values, folder)

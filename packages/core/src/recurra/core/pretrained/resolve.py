@@ -10,7 +10,7 @@ from recurra.core.pretrained.folder import CARD, CONFIG
 
 # What `owner/name` may be on the Hugging Face Hub; anything else is never asked for there.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_HUB_FILES = (CONFIG, "*.safetensors", CARD)
+_HUB_FILES = (CONFIG, "*.safetensors", CARD, "*.parquet", "*.json")
 
 
 def resolve(

@@ -1,0 +1,23 @@
+"""The command `recurra-recsys`: thin commands that import what they need when they run.
+
+One module a group of commands; each takes its arguments, calls the verb of the same name in
+`recurra.recsys`, and says what became of it.
+"""
+
+from recurra.core.cli import create_app, run
+from recurra.recsys.cli.recommending import recommend
+from recurra.recsys.cli.training import train
+
+PACKAGE = "recurra-recsys"
+app = create_app(
+    "Recommend next items from a log of who took what and when. "
+    "Try: recurra-recsys train log.csv -o model",
+    package=PACKAGE,
+)
+app.command()(train)
+app.command()(recommend)
+
+
+def main() -> int:
+    """Run the command line; the exit code is one of `recurra.core.cli.ExitCode`."""
+    return run(app, PACKAGE)

@@ -1,0 +1,59 @@
+"""The command that makes a model of a log."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recurra.core.cli import BudgetOption, JsonOption
+
+
+def train(
+    log: Annotated[Path, typer.Argument(help="A log: .csv, .tsv, .inter, .txt or .parquet.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The model's folder.")
+    ] = Path("model"),
+    user: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who.")] = None,
+    item: Annotated[str | None, typer.Option(metavar="COLUMN", help="What.")] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="When: numbers or ISO dates.")
+    ] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Such as a rating, for --weight-min.")
+    ] = None,
+    weight_min: Annotated[
+        float | None, typer.Option(metavar="X", help="Leave out rows with less weight.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Times that each history is seen.")] = 100,
+    patience: Annotated[
+        int, typer.Option(min=1, help="End when so many validations in a row find nothing better.")
+    ] = 5,
+    budget: BudgetOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and masks.")] = 0,
+    run_folder: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="Of the run, to go on with; default: DIR.run"),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Train BERT4Rec on a log, and show where it stands beside rules without training.
+
+    The last event of each user is held out for the test, the one before it to choose the best
+    weights by. Columns are found by their usual names. Interrupt it at any moment and start it
+    again to go on.
+
+    \b
+    Examples:
+      recurra-recsys train log.csv -o model
+      recurra-recsys train log.csv --budget 30m
+      recurra-recsys train ratings.parquet --item movieId --weight-min 4 -o model
+    """
+    from recurra.recsys.data import LogColumns
+    from recurra.recsys.train import TrainConfig
+    from recurra.recsys.train_log import train_log
+
+    columns = LogColumns(user, item, time, weight, weight_min)
+    config = TrainConfig(epochs=epochs, patience=patience, max_minutes=budget, seed=seed)
+    finished = train_log(log, columns, config, output, run_folder, json=json)
+    if not finished:
+        raise typer.Exit(130)

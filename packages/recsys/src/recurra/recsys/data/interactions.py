@@ -1,0 +1,116 @@
+"""Who took what, in the order of time: the one form of a log that everything else takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Histories of users, one after another.
+
+    Items are numbered from 1, the most frequent first; 0 is no item. Users are numbered from 0.
+
+    Attributes:
+        users: (U,) the users' own ids, in the order of their first row in the log.
+        items: (V,) the items' own ids; item n is `items[n - 1]`.
+        offsets: int64 (U + 1,); the history of user u is `sequence[offsets[u] : offsets[u + 1]]`.
+        sequence: int32 (N,), item numbers, oldest first.
+        times: (N,) float64, or None for a log without times.
+    """
+
+    users: pl.Series
+    items: pl.Series
+    offsets: np.ndarray
+    sequence: np.ndarray
+    times: np.ndarray | None = None
+
+    @classmethod
+    def from_frame(cls, frame: pl.DataFrame) -> "Interactions":
+        """Number and order the rows of a log; rows of a user with equal times keep their order.
+
+        Args:
+            frame: columns "user", "item" of any type, and "time" as numbers, or no such column.
+        """
+        items = (
+            frame.group_by("item", maintain_order=True)
+            .len()
+            .sort("len", descending=True, maintain_order=True)["item"]
+        )
+        users = frame["user"].unique(maintain_order=True)
+        numbered = frame.select(
+            _codes(frame["user"], users).alias("user"),
+            (_codes(frame["item"], items) + 1).alias("item"),
+            *(["time"] if "time" in frame.columns else []),
+        )
+        by = ["user", "time"] if "time" in frame.columns else ["user"]
+        ordered = numbered.sort(by, maintain_order=True)
+        counts = np.bincount(ordered["user"].to_numpy(), minlength=len(users))
+        times = ordered["time"].cast(pl.Float64).to_numpy() if "time" in frame.columns else None
+        return cls(
+            users=users,
+            items=items,
+            offsets=np.concatenate([[0], np.cumsum(counts)]),
+            sequence=ordered["item"].cast(pl.Int32).to_numpy(),
+            times=times,
+        )
+
+    @property
+    def n_users(self) -> int:
+        """U, how many users there are."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """V, how many items there are."""
+        return len(self.items)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 (U,), how many events each user has."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    def history(self, user: int) -> np.ndarray:
+        """Item numbers of a user, oldest first: int32 (n,)."""
+        return self.sequence[self.offsets[user] : self.offsets[user + 1]]
+
+    def without_last(self, n: int, users: np.ndarray | None = None) -> "Interactions":
+        """Leave out the last n events of each history; with `users` keep only those users.
+
+        Args:
+            n: events to leave out; a history that has no more than those is empty then.
+            users: numbers of users, or None for all.
+        """
+        kept = np.arange(self.n_users) if users is None else users
+        starts = self.offsets[kept]
+        counts = np.maximum(self.lengths[kept] - n, 0)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        places = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+        return Interactions(
+            users=self.users.gather(kept),
+            items=self.items,
+            offsets=offsets,
+            sequence=self.sequence[places],
+            times=None if self.times is None else self.times[places],
+        )
+
+    def number(self, items: Sequence[object]) -> np.ndarray:
+        """Numbers of items given by their own ids, those that the log does not have left out.
+
+        Ids are compared as text, so that "12" finds the item 12: int32 (n,).
+        """
+        wanted = pl.Series([str(item) for item in items], dtype=pl.String)
+        codes = _codes(wanted, self.items.cast(pl.String)).drop_nulls()
+        return (codes + 1).cast(pl.Int32).to_numpy()
+
+
+def _codes(values: pl.Series, ids: pl.Series) -> pl.Series:
+    """Places of values in ids, null where one is not there."""
+    table = pl.DataFrame({"id": ids, "code": np.arange(len(ids), dtype=np.int64)})
+    found = pl.DataFrame({"id": values}).join(table, on="id", how="left", maintain_order="left")
+    return found["code"]

@@ -1,0 +1,106 @@
+"""From scores to lists: the one path that evaluation, `recommend` and a server take."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from recurra.recsys.data.split import Holdout
+from recurra.recsys.metrics import Rank, hit_rate, ndcg, rank_of, reciprocal_rank
+
+BLOCK = 64  # histories that are scored at once; the last block may be smaller
+
+
+class Scorer(Protocol):
+    """Anything that scores all items for histories: a network or a rule."""
+
+    @property
+    def name(self) -> str:
+        """What a table calls it."""
+        ...
+
+    def score(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """Score all items for each of B histories: float32 (B, V + 1), column 0 is no item.
+
+        The scores of a history do not depend on what else is in the batch.
+        """
+        ...
+
+
+def candidate_scores(
+    scorer: Scorer, histories: Sequence[np.ndarray], *, filter_seen: bool
+) -> np.ndarray:
+    """Scores of what may be recommended: no item and, if asked, what was seen are at -inf."""
+    scores = scorer.score(histories)
+    scores[:, 0] = -np.inf
+    if filter_seen:
+        rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+        scores[rows, np.concatenate([*histories, np.empty(0, np.int32)])] = -np.inf
+    return scores
+
+
+def top_k(scores: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The k best items of each row and their scores; tied items in the order of their numbers.
+
+    Args:
+        scores: (B, V + 1), from `candidate_scores`.
+        k: how many; a row with fewer candidates gives all of them.
+
+    Returns:
+        for each row int64 (n,) items, best first, and float32 (n,) scores; n is at most k.
+    """
+    k = min(k, scores.shape[1])
+    # A partition finds the k-th score; all that reach it are sorted, so that ties have an order.
+    border = np.partition(scores, -k, axis=1)[:, -k]
+    lists = []
+    for row, least in zip(scores, border, strict=True):
+        items = np.flatnonzero((row >= least) & (row > -np.inf))
+        best = items[np.argsort(-row[items], kind="stable")][:k]
+        lists.append((best, row[best]))
+    return lists
+
+
+def recommend_items(
+    scorer: Scorer, histories: Sequence[np.ndarray], k: int, *, filter_seen: bool = True
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The k best next items of each history; see `top_k`."""
+    lists = []
+    for start in range(0, len(histories), BLOCK):
+        block = histories[start : start + BLOCK]
+        lists += top_k(candidate_scores(scorer, block, filter_seen=filter_seen), k)
+    return lists
+
+
+def evaluate(
+    scorer: Scorer, holdout: Holdout, *, k: int = 10, filter_seen: bool = True
+) -> dict[str, float]:
+    """Rank the whole catalogue for each user and judge where the right item stands.
+
+    Args:
+        scorer: what is judged.
+        holdout: histories and what came next.
+        k: places that count.
+        filter_seen: leave what a user has already taken out of the ranking, but for the right item.
+
+    Returns:
+        "ndcg", "hit_rate" and "mrr" at k, means over users; see `recurra.recsys.metrics`.
+    """
+    ranks = []
+    for start in range(0, len(holdout.targets), BLOCK):
+        stop = min(start + BLOCK, len(holdout.targets))
+        histories = [holdout.histories.history(user) for user in range(start, stop)]
+        targets = holdout.targets[start:stop]
+        scores = candidate_scores(scorer, histories, filter_seen=False)
+        rows = np.arange(len(targets))
+        own = scores[rows, targets]
+        if filter_seen:
+            seen = np.repeat(rows, [len(history) for history in histories])
+            scores[seen, np.concatenate(histories)] = -np.inf
+            scores[rows, targets] = own
+        ranks.append(rank_of(scores, targets))
+    rank = Rank(
+        np.concatenate([rank.above for rank in ranks]),
+        np.concatenate([rank.tied for rank in ranks]),
+    )
+    metrics = {"ndcg": ndcg, "hit_rate": hit_rate, "mrr": reciprocal_rank}
+    return {f"{name}@{k}": float(metric(rank, k).mean()) for name, metric in metrics.items()}

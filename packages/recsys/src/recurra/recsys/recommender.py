@@ -1,0 +1,175 @@
+"""A trained model with the ids of its items and the histories of its users: what people ask."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from recurra.core.errors import CheckpointError, RecurraError
+from recurra.core.pretrained import resolve
+from recurra.recsys.data.interactions import Interactions
+from recurra.recsys.models.bert4rec import Bert4Rec
+from recurra.recsys.neural import Bert4RecScorer
+from recurra.recsys.ranking import recommend_items
+
+ITEMS, HISTORIES = "items.parquet", "histories.parquet"
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """Lists of items and what could not be used.
+
+    Attributes:
+        table: columns "user" (or "history", its place), "rank" from 1, "item" (the log's own id)
+            and "score" (a logit: higher is likelier; null for a cold start).
+        unknown_items: items of given histories that the model does not know, which were skipped.
+        cold_starts: histories without a known item; they get the most popular items.
+    """
+
+    table: pl.DataFrame
+    unknown_items: int = 0
+    cold_starts: int = 0
+
+
+class Recommender:
+    """Recommend next items, in the log's own ids.
+
+    >>> recommender = Recommender.from_pretrained("model")
+    >>> recommender.for_histories([["tea", "cups"]], k=3).table
+    """
+
+    def __init__(self, model: Bert4Rec, log: Interactions) -> None:
+        """Take a model and the log whose ids and histories it answers for."""
+        if model.config.n_items != log.n_items:
+            raise ValueError(f"the model has {model.config.n_items} items, the log {log.n_items}")
+        self.model = model
+        self.log = log
+        self._scorer = Bert4RecScorer(model)
+        self._place = {str(user): place for place, user in enumerate(log.users)}
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path) -> Self:
+        """Load a model folder, or one of the Hugging Face Hub, that `recurra-recsys train` made.
+
+        Raises:
+            RecurraError: there is no such model.
+            CheckpointError: files are missing or do not fit.
+        """
+        folder = resolve(name_or_path, shipped_in=None)
+        model = Bert4Rec.from_pretrained(folder)
+        for name in (ITEMS, HISTORIES):
+            if not (folder / name).is_file():
+                raise CheckpointError(f"{folder} holds no {name}; `recurra-recsys train` writes it")
+        items = pl.read_parquet(folder / ITEMS)["item"]
+        histories = pl.read_parquet(folder / HISTORIES)
+        lengths = histories["items"].list.len().to_numpy()
+        sequence = histories["items"].explode(empty_as_null=False)
+        if len(items) != model.config.n_items or (sequence > len(items)).any():
+            raise CheckpointError(f"{folder}: the tables do not fit the model's items")
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        return cls(model, Interactions(histories["user"], items, offsets, sequence.to_numpy()))
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        card: str | None = None,
+        files: Mapping[str, Callable[[Path], object]] | None = None,
+    ) -> None:
+        """Write a model folder: weights, config, `items.parquet` and `histories.parquet`.
+
+        Args:
+            folder: new, empty or an earlier model folder, which is replaced.
+            card: text of README.md.
+            files: see `Pretrained.save_pretrained`.
+
+        Raises:
+            RecurraError: `folder` holds something else.
+        """
+        log = self.log
+        rows = np.repeat(np.arange(log.n_users), log.lengths)
+        events = pl.DataFrame({"row": rows, "items": log.sequence})
+        lists = events.group_by("row", maintain_order=True).agg("items")
+        every = pl.DataFrame({"row": np.arange(log.n_users), "user": log.users})
+        histories = every.join(lists, on="row", how="left", maintain_order="left").select(
+            "user", pl.col("items").fill_null([])
+        )
+        self.model.save_pretrained(
+            folder,
+            card=card,
+            files={
+                ITEMS: pl.DataFrame({"item": log.items}).write_parquet,
+                HISTORIES: histories.write_parquet,
+                **(files or {}),
+            },
+        )
+
+    def for_users(
+        self, users: Iterable[object] | None = None, k: int = 10, *, filter_seen: bool = True
+    ) -> Recommendations:
+        """Recommend for users of the log.
+
+        Args:
+            users: their own ids, compared as text; None: all.
+            k: items for each; fewer where there are not as many.
+            filter_seen: leave out what a user already has.
+
+        Raises:
+            RecurraError: the log has no such user.
+        """
+        places = range(self.log.n_users) if users is None else [self._find(user) for user in users]
+        histories = [self.log.history(place) for place in places]
+        names = self.log.users.gather(list(places))
+        return self._lists(names, histories, k, filter_seen)
+
+    def for_histories(
+        self, histories: Sequence[Sequence[object]], k: int = 10, *, filter_seen: bool = True
+    ) -> Recommendations:
+        """Recommend after histories of anyone, oldest item first, without training anew.
+
+        Args:
+            histories: items by the log's own ids, compared as text; unknown ones are skipped.
+            k: items for each; fewer where there are not as many.
+            filter_seen: leave out the items of the history.
+        """
+        known = [self.log.number(history) for history in histories]
+        unknown = sum(map(len, histories)) - sum(map(len, known))
+        names = pl.Series("history", np.arange(1, len(histories) + 1))
+        return self._lists(names, known, k, filter_seen, unknown)
+
+    def _find(self, user: object) -> int:
+        place = self._place.get(str(user))
+        if place is None:
+            raise RecurraError(f"the model has no user {user!s}; give --history for a new one")
+        return place
+
+    def _lists(
+        self,
+        names: pl.Series,
+        histories: Sequence[np.ndarray],
+        k: int,
+        filter_seen: bool,
+        unknown: int = 0,
+    ) -> Recommendations:
+        if k < 1:
+            raise RecurraError(f"k is {k}; it must be at least 1")
+        lists = recommend_items(self._scorer, histories, k, filter_seen=filter_seen)
+        cold = [row for row, history in enumerate(histories) if not len(history)]
+        popular = np.arange(1, min(k, self.log.n_items) + 1)  # items are numbered by popularity
+        for row in cold:
+            lists[row] = popular, np.full(len(popular), np.nan, np.float32)
+        counts = [len(items) for items, _ in lists]
+        items = np.concatenate([*(items for items, _ in lists), np.empty(0, np.int64)])
+        scores = np.concatenate([*(scores for _, scores in lists), np.empty(0, np.float32)])
+        table = pl.DataFrame(
+            {
+                names.name or "user": names.gather(np.repeat(np.arange(len(lists)), counts)),
+                "rank": np.concatenate([*(np.arange(1, n + 1) for n in counts), np.empty(0, int)]),
+                "item": self.log.items.gather(items - 1),
+                "score": pl.Series(scores, nan_to_null=True),
+            }
+        )
+        return Recommendations(table, unknown, len(cold))

@@ -1,0 +1,113 @@
+import gzip
+
+import polars as pl
+import pytest
+
+from recurra.core.errors import RecurraError
+from recurra.recsys.data import LogColumns, read_log
+
+
+def write(folder, text, name="log.csv"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "separator"),
+    [
+        ("log.csv", "userId,movieId,timestamp", ","),
+        ("log.tsv", "User ID\tItem\tdate", "\t"),
+        ("ml.inter", "user_id:token\titem_id:token\ttimestamp:float", "\t"),
+        ("log.txt", "customer_id;SKU;time", ";"),
+        ("log.csv", "uid|asin|unixReviewTime", "|"),
+    ],
+)
+def test_columns_and_separators_are_found(tmp_path, name, header, separator):
+    rows = [header, *(separator.join(row) for row in (("u", "a", "2"), ("u", "b", "1")))]
+    log, report = read_log(write(tmp_path, "\n".join(rows) + "\n", name))
+    assert log.items.gather(log.sequence - 1).to_list() == ["b", "a"]
+    assert list(report.columns) == ["user", "item", "time"]
+    assert (report.rows, report.left_out) == (2, {})
+
+
+def test_parquet_and_gzip_are_read(tmp_path):
+    frame = pl.DataFrame({"user": [1, 1], "item": ["a", "b"], "time": [2, 1]})
+    frame.write_parquet(tmp_path / "log.parquet")
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(frame.write_csv().encode()))
+    logs = [read_log(tmp_path / name)[0] for name in ("log.parquet", "log.csv.gz")]
+    assert logs[0].items.to_list() == logs[1].items.to_list() == ["a", "b"]
+    assert logs[0].sequence.tolist() == logs[1].sequence.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        (["1970-01-01T00:00:10", "1970-01-01T00:00:05.5"], [5.5, 10.0]),
+        (["1970-01-02", "1970-01-01"], [0.0, 86400.0]),
+        (["20", "1e1"], [10.0, 20.0]),
+        (["1970-01-01 00:00:10Z", "1970-01-01 00:00:05Z"], [5.0, 10.0]),
+    ],
+)
+def test_times_are_numbers_or_iso_dates(tmp_path, times, seconds):
+    path = write(tmp_path, "user,item,time\n" + "".join(f"u,a{t},{t}\n" for t in times))
+    log, _ = read_log(path)
+    assert log.times.tolist() == seconds
+    assert log.sequence.tolist() == [2, 1]
+
+
+def test_named_columns_win_and_a_weight_leaves_rows_out(tmp_path):
+    path = write(tmp_path, "who,user,item,rating\nx,1,a,5\nx,2,b,3\ny,3,a,4\nz,1,c,none\n")
+    log, report = read_log(path, LogColumns(user="who", weight_min=4))
+    assert log.users.to_list() == ["x", "y"]
+    assert report.columns == {"user": "who", "item": "item", "weight": "rating"}
+    assert report.left_out == {"rating below 4": 2}
+
+
+def test_bad_rows_are_left_out_and_counted_by_reason(tmp_path):
+    text = "user,item,time\nu,a,1\n,a,2\nu,,3\nu,b,soon\nu,a,1\nu,a,4\nu,b,nan\n"
+    log, report = read_log(write(tmp_path, text))
+    assert len(log) == 2
+    assert report.left_out == {
+        "no user": 1,
+        "no item": 1,
+        "unreadable time": 2,
+        "repeated row": 1,
+    }
+
+
+def test_repeats_stay_in_a_log_without_times(tmp_path):
+    log, report = read_log(write(tmp_path, "user,item\nu,a\nu,a\n"))
+    assert (len(log), report.left_out) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("user,item\n", "no usable row"),
+        ("user,item,time\nu,a,soon\n", "no usable row: 1 unreadable time"),
+        ("a,b\n1,2\n", "has not a column of users; it has a, b: give --user NAME"),
+        ("user,b\n1,2\n", "give --item NAME"),
+    ],
+)
+def test_a_log_that_cannot_be_used_is_one_line_with_the_remedy(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(RecurraError) as caught:
+        read_log(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_wrong_names_and_other_formats_are_errors(tmp_path):
+    path = write(tmp_path, "user,item\nu,a\n")
+    with pytest.raises(RecurraError, match="no such file"):
+        read_log(tmp_path / "none.csv")
+    with pytest.raises(RecurraError, match="has not column 'when'"):
+        read_log(path, LogColumns(time="when"))
+    with pytest.raises(RecurraError, match="give --weight NAME"):
+        read_log(path, LogColumns(weight_min=1))
+    (tmp_path / "bad.parquet").write_bytes(b"not parquet")
+    with pytest.raises(RecurraError, match="cannot be read as a table"):
+        read_log(tmp_path / "bad.parquet")

@@ -1,0 +1,97 @@
+"""The commands on a real file, from end to end."""
+
+import json
+
+import polars as pl
+import pytest
+
+from recurra.core.cli import run
+from recurra.recsys.cli import PACKAGE, app
+
+
+@pytest.fixture(scope="module")
+def log_file(tmp_path_factory):
+    """Six items in a fixed round; everyone begins somewhere."""
+    rows = [
+        (f"u{user}", "abcdef"[(user + step) % 6], step)
+        for user in range(60)
+        for step in range(4 + user % 5)
+    ]
+    path = tmp_path_factory.mktemp("log") / "log.csv"
+    pl.DataFrame(rows, schema=["user", "item", "time"], orient="row").write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_folder(log_file):
+    folder = log_file.parent / "model"
+    assert run(app, PACKAGE, ["train", str(log_file), "-o", str(folder), "--epochs", "60"]) == 0
+    return folder
+
+
+def test_a_trained_model_knows_what_comes_next(model_folder, capsys):
+    command = ["recommend", str(model_folder), "--history", "a,b,c", "-k", "1", "--json"]
+    assert run(app, PACKAGE, command) == 0
+    (only,) = json.loads(capsys.readouterr().out)["lists"]
+    assert (only["item"], only["rank"]) == ("d", 1)
+
+
+def test_the_report_has_the_rules_beside_the_model(model_folder):
+    found = json.loads((model_folder / "metrics.json").read_text())["test"]
+    assert list(found) == ["popularity", "markov", "bert4rec"]
+    assert found["bert4rec"]["mrr@10"] > 0.9 > found["popularity"]["mrr@10"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_lists_of_every_user_go_to_a_file_that_is_not_overwritten(
+    model_folder, tmp_path, capsys, ending
+):
+    output = tmp_path / f"lists.{ending}"
+    command = ["recommend", str(model_folder), "-k", "2", "-o", str(output), "--seen"]
+    assert run(app, PACKAGE, command) == 0
+    table = (pl.read_csv if ending == "csv" else pl.read_parquet)(output)
+    assert table.shape == (120, 4)
+    assert capsys.readouterr().out == f"wrote {output}\n"
+    assert run(app, PACKAGE, command) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run(app, PACKAGE, [*command, "--force"]) == 0
+
+
+def test_some_users_are_named_in_a_file(model_folder, tmp_path, capsys):
+    (tmp_path / "some.txt").write_text("u7\n\nu3\n")
+    command = ["recommend", str(model_folder), "--users", str(tmp_path / "some.txt"), "--json"]
+    assert run(app, PACKAGE, [*command, "--seen", "-k", "1"]) == 0
+    assert [row["user"] for row in json.loads(capsys.readouterr().out)["lists"]] == ["u7", "u3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["recommend", "none"], "no model 'none'"),
+        (["recommend", "MODEL", "--users", "no.txt"], "no.txt: No such file"),
+        (["recommend", "MODEL", "--users", "LOG", "--history", "a"], "exclude each other"),
+        (["recommend", "MODEL", "-o", "lists.xlsx"], "written as .csv or .parquet"),
+        (["train", "no.csv"], "no.csv: no such file"),
+        (["train", "LOG", "-o", "LOG"], "is a file; give a folder"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    model_folder, log_file, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    places = {"MODEL": str(model_folder), "LOG": str(log_file)}
+    assert run(app, PACKAGE, [places.get(word, word) for word in arguments]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_done_is_judged_and_written_again(log_file, tmp_path):
+    folder = tmp_path / "model"
+    command = ["train", str(log_file), "-o", str(folder), "--epochs"]
+    assert run(app, PACKAGE, [*command, "2"]) == 0
+    first = json.loads((folder / "metrics.json").read_text())
+    assert run(app, PACKAGE, [*command, "2"]) == 0
+    again = json.loads((folder / "metrics.json").read_text())
+    assert first["test"]["bert4rec"]["ndcg@10"] == again["test"]["bert4rec"]["ndcg@10"]
