@@ -11,8 +11,9 @@ from recurra.core.kernels.flashrnn.elman import Elman
 from recurra.core.kernels.flashrnn.gru import Gru
 from recurra.core.kernels.flashrnn.lstm import Lstm
 from recurra.core.kernels.flashrnn.slstm import Slstm
+from recurra.core.kernels.triton_support import wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 CellName = Literal["lstm", "gru", "slstm", "elman"]
 
 CELLS: dict[str, Cell] = {"lstm": Lstm(), "gru": Gru(), "slstm": Slstm(), "elman": Elman()}
@@ -87,6 +88,10 @@ def flashrnn(
         idle = idle[..., None, None]  # (T, B, 1, 1)
     tracing = torch.compiler.is_compiling()
     run = reference.run if backend == "reference" or (backend == "auto" and tracing) else fast.run
+    if wants_triton(backend, wx, dtype) and wx.numel():
+        from recurra.core.kernels.flashrnn import triton
+
+        run = triton.run
     with torch.autocast(wx.device.type, enabled=False):
         sequences, last = run(
             kind,
