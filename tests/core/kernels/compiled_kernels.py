@@ -7,7 +7,7 @@ with a launcher that only writes down its launches. TRITON_INTERPRET must not be
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a compiled kernel needs: registers of a thread, those spilled, bytes of shared memory."""
+    """What a kernel needs: registers of a thread, those spilled, bytes of shared memory."""
 
     registers: int
     spills: int
@@ -89,8 +89,11 @@ def resources(launch: Launch, chip: Chip) -> Resources:
     for parameter in launch.kernel.params:
         name, place = parameter.name, (parameter.num,)
         value = launch.constants[name] if parameter.is_constexpr else next(given)
-        fixed = parameter.is_constexpr or (value == 1 and not parameter.do_not_specialize) \
-            if not isinstance(value, Tensor) else False
+        fixed = (
+            parameter.is_constexpr or (value == 1 and not parameter.do_not_specialize)
+            if not isinstance(value, Tensor)
+            else False
+        )
         if fixed:
             signature[name], constants[name] = "constexpr", value
             continue

@@ -1,4 +1,4 @@
-"""What the Triton forms of all kernels share: when they can run, and the one place that starts them.
+"""What all kernels' Triton forms share: when they can run, and the one place that starts them.
 
 The modules `triton.py` are imported only where Triton is, so this one does not import it. On a CPU
 they run through Triton's interpreter, which is slow and for tests only: TRITON_INTERPRET=1 has to
@@ -58,12 +58,12 @@ def launch(kernel: Any, programs: int, *arguments: Tensor | int | float, **const
     """
     first = arguments[0]
     assert isinstance(first, Tensor)
-    with torch.cuda.device_of(first):
+    with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
         kernel[(programs,)](*arguments, **constants)
 
 
 def chip(x: Tensor) -> str:
-    """Name the GPU's architecture as compilers do, "sm_90" or "gfx942"; "cpu" is the interpreter."""
+    """Name the GPU's architecture as compilers do, such as "sm_90"; "cpu" is the interpreter."""
     if not x.is_cuda:
         return "cpu"
     properties = torch.cuda.get_device_properties(x.device)

@@ -132,9 +132,7 @@ def flat(x: Tensor) -> Tensor:
     return x.flatten(0, -3).transpose(0, 1)
 
 
-def before_and_after(
-    history: Sequence[Tensor], reverse: bool
-) -> tuple[list[Tensor], list[Tensor]]:
+def before_and_after(history: Sequence[Tensor], reverse: bool) -> tuple[list[Tensor], list[Tensor]]:
     """Return the states (T, B, H, D) before each step and after it, in the order of time."""
     earlier, later = [x[:-1] for x in history], [x[1:] for x in history]
     return (later, earlier) if reverse else (earlier, later)
@@ -156,6 +154,6 @@ def gradients(
         grad_pre[..., cell.n_gates - cell.n_input :, :].permute(1, 0, 3, 2, 4).to(wx.dtype),
         grad_r.view(r.shape[1], r.shape[0], *r.shape[2:]).transpose(0, 1),
         grad_pre.sum(dim=(0, 1)).transpose(0, 1),
-        torch.stack(grads, dim=1),
+        torch.stack(list(grads), dim=1),
         None if peephole is None else peephole_gradient(grad_pre, before, after),
     ]

@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def tanh(x):
-    """Return tanh(x), finite for any x, from the one exponential that every back end has."""
+    """Return the hyperbolic tangent, finite for any x: e^(-2x) alone would overflow."""
     return 2 * tl.sigmoid(2 * x) - 1
 
 
