@@ -1,11 +1,13 @@
 """Compile the Triton kernels for GPUs that are not here, and say what they need of them.
 
-`resources` compiles one launch as the GPU would get it; `recorded` runs a kernel's Python side
-with a launcher that only writes down its launches. TRITON_INTERPRET must not be set.
+Run by `test_triton_compiled.py`. The Python side of each kernel runs with a launcher that only
+writes down its launches; these are compiled with the specialisation that a GPU would get. The exit
+code is not 0 if one needs more than its chip has. TRITON_INTERPRET must not be set.
 """
 
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,11 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from recurra.core.kernels import triton_support
+from recurra.core.kernels.flashrnn import CELLS
+from recurra.core.kernels.flashrnn import triton as flashrnn
+from recurra.core.kernels.flashrnn.on_chip import CHIPS as ON_CHIP
+from recurra.core.kernels.flashrnn.on_chip import fits
+from recurra.core.kernels.linear_scan import triton as linear_scan
 
 DTYPES = {
     torch.float32: "*fp32",
@@ -46,6 +53,9 @@ CHIPS = {
     "sm_90": Chip(GPUTarget("cuda", 90, 32), shared=232_448, registers=255),
     "gfx942": Chip(GPUTarget("hip", "gfx942", 64), shared=65_536, registers=512),
 }
+
+
+SPILLS = 8  # registers that a kernel may put aside: those of one step's addresses
 
 
 @dataclass(frozen=True)
@@ -81,34 +91,31 @@ def recorded(chip: str) -> Iterator[list[Launch]]:
         yield launches
 
 
-def resources(launch: Launch, chip: Chip) -> Resources:
-    """Compile a launch with the specialisation that it would get, and read what it needs."""
-    signature, constants, attributes = {}, {}, {}
-    options = {"num_warps": launch.constants["num_warps"]}
+def specialisation(launch: Launch) -> tuple[dict[str, str], dict[str, Any], dict[Any, Any]]:
+    """Return types, constants and attributes of the arguments: what Triton compiles anew for."""
+    types, constants, attributes = {}, {}, {}
     given = iter(launch.arguments)
     for parameter in launch.kernel.params:
-        name, place = parameter.name, (parameter.num,)
+        name = parameter.name
         value = launch.constants[name] if parameter.is_constexpr else next(given)
-        fixed = (
-            parameter.is_constexpr or (value == 1 and not parameter.do_not_specialize)
-            if not isinstance(value, Tensor)
-            else False
-        )
-        if fixed:
-            signature[name], constants[name] = "constexpr", value
+        if isinstance(value, Tensor):
+            types[name] = DTYPES[value.dtype]
+        elif parameter.is_constexpr or (value == 1 and not parameter.do_not_specialize):
+            types[name], constants[name] = "constexpr", value
             continue
-        signature[name] = (
-            DTYPES[value.dtype]
-            if isinstance(value, Tensor)
-            else ("fp32" if isinstance(value, float) else "i32")
-        )
-        even = isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0)
-        if even and not parameter.do_not_specialize:
-            attributes[place] = [["tt.divisibility", 16]]
-    source = ASTSource(launch.kernel, signature, constants, attributes)
+        else:
+            types[name] = "fp32" if isinstance(value, float) else "i32"
+        if not parameter.do_not_specialize and (isinstance(value, Tensor) or value % 16 == 0):
+            attributes[(parameter.num,)] = [["tt.divisibility", 16]]
+    return types, constants, attributes
+
+
+def resources(launch: Launch, chip: Chip) -> Resources:
+    """Compile a launch and read what it needs."""
+    source = ASTSource(launch.kernel, *specialisation(launch))
+    options = {"num_warps": launch.constants["num_warps"]}
     compiled = triton.compile(source, target=chip.target, options=options)
-    read = _of_ptx if "ptx" in compiled.asm else _of_amdgcn
-    return read(compiled)
+    return _of_ptx(compiled) if "ptx" in compiled.asm else _of_amdgcn(compiled)
 
 
 def _of_ptx(compiled: Any) -> Resources:
@@ -135,3 +142,97 @@ def _of_amdgcn(compiled: Any) -> Resources:
         spills=number("vgpr_spill_count"),
         shared=max(number("group_segment_fixed_size"), compiled.metadata.shared),
     )
+
+
+def leaf(*shape: int) -> Tensor:
+    return torch.zeros(shape, requires_grad=True)
+
+
+def scan_launches(rows: int, steps: int, heads: int = 2, width: int = 64) -> None:
+    """Run the scan forward and backward, with a decay for each element."""
+    h, last = linear_scan.scan(
+        leaf(rows, steps, heads, width),
+        leaf(rows, steps, heads, width),
+        leaf(rows, heads, width),
+        False,
+    )
+    (h.sum() + last.sum()).backward()
+
+
+def cell_launches(cell: str, rows: int, steps: int, width: int, heads: int = 2) -> None:
+    """Run a cell forward and backward."""
+    kind = CELLS[cell]
+    sequences, last = flashrnn.run(
+        kind,
+        leaf(rows, steps, kind.n_input, heads, width),
+        leaf(kind.n_recurrent, heads, width, width),
+        leaf(kind.n_gates, heads, width),
+        leaf(rows, len(kind.states), heads, width),
+        leaf(3, heads, width) if kind.takes_peephole else None,
+        None,
+        reverse=False,
+        all_states=False,
+    )
+    (sequences[0].sum() + last.sum()).backward()
+
+
+def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[Launch]]]:
+    """Yield all launches with the widest heads that are said to fit, by the kernel's name."""
+    with recorded(chip) as launches:
+        scan_launches(rows, steps)
+    yield "linear_scan", launches
+    width = ON_CHIP[chip].largest_head
+    for cell in CELLS:
+        with recorded(chip) as launches:
+            cell_launches(cell, rows, steps, width)
+        yield f"flashrnn {cell}, heads of {width}", launches
+
+
+def too_much(chip: str, rows: int = 2, steps: int = 256) -> Iterator[str]:
+    """Compile for a chip, print what each kernel needs, yield those that need too much."""
+    limit = CHIPS[chip]
+    print(f"{chip}: {limit.registers} registers, {limit.shared} bytes of shared memory")
+    done = []
+    for name, launches in launches_of(chip, rows, steps):
+        for launch in launches:
+            kind = (launch.kernel, specialisation(launch))
+            if kind in done:
+                continue
+            done.append(kind)
+            needs = resources(launch, limit)
+            line = f"{name}: {launch.kernel.__name__} {needs}"
+            print(" ", line, flush=True)
+            if needs.registers > limit.registers or needs.shared > limit.shared:
+                yield f"{chip}, {line}: over the limit"
+            if needs.spills > SPILLS:
+                yield f"{chip}, {line}: spills"
+
+
+def recompiled(chip: str) -> Iterator[str]:
+    """Yield kernels that are compiled anew for another number of steps or rows."""
+    sizes = [(rows, steps) for rows in (1, 2, 16) for steps in (1, 7, 256)]
+    kinds: dict[str, list[Any]] = {}
+    for rows, steps in sizes:
+        for name, launches in launches_of(chip, rows, steps):
+            for launch in launches:
+                known = kinds.setdefault(f"{name}: {launch.kernel.__name__}", [])
+                if specialisation(launch) not in known:
+                    known.append(specialisation(launch))
+    # A scan's kernels run forward and backward, in chunks and over the chunks.
+    yield from (name for name, known in kinds.items() if len(known) > 3)
+
+
+def main() -> int:
+    """Compile everything for every chip; return whether something is wrong."""
+    wrong = list(recompiled("sm_90"))
+    heads = [16, 32, 64, 96, 128, 256]
+    for chip in CHIPS:
+        fitting = [str(head) for head in heads if fits(chip, torch.float32, head)]
+        print(f"{chip}: fits heads of {', '.join(fitting)} of {heads}")
+        wrong += too_much(chip)
+    print("\n".join(wrong))
+    return len(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

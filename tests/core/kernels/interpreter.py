@@ -65,9 +65,7 @@ def guarded_launch(kernel: Any, programs: int, *arguments: Any, **constants: Any
     unique = {id(x): x for x in arguments if isinstance(x, Tensor)}
     buffers = {key: guarded(x) for key, x in unique.items()}
     inner = {key: buffer[GUARD:-GUARD].view(unique[key].shape) for key, buffer in buffers.items()}
-    spans[:] = [
-        (x.data_ptr(), x.data_ptr() + x.numel() * x.element_size()) for x in inner.values()
-    ]
+    spans[:] = [(x.data_ptr(), x.data_ptr() + x.numel() * x.element_size()) for x in inner.values()]
     kernel[(programs,)](*(inner.get(id(x), x) for x in arguments), **constants)
     for key, buffer in buffers.items():
         for side in (buffer[:GUARD], buffer[-GUARD:]):

@@ -181,7 +181,7 @@ def test_triton_runs_where_it_can_and_says_where_it_cannot(monkeypatch) -> None:
     assert not wants("auto", on_gpu, torch.float64)
     assert not wants("auto", on_cpu, torch.float32)
     assert not wants("fast", on_gpu, torch.float32)
-    with pytest.raises(ValueError, match="computes in float32, not torch.float64"):
+    with pytest.raises(ValueError, match="computes in float32"):
         wants("triton", on_gpu, torch.float64)
     monkeypatch.delenv("TRITON_INTERPRET")
     with pytest.raises(ValueError, match='takes tensors on a GPU, not on cpu: take backend="auto"'):
@@ -197,7 +197,7 @@ def test_heads_too_wide_for_a_chip_take_the_portable_form(monkeypatch) -> None:
     monkeypatch.setattr(front, "chip", lambda x: "sm_90")
     assert front._fits("auto", torch.ones(64), torch.float32)
     assert not front._fits("auto", torch.ones(65), torch.float32)
-    with pytest.raises(ValueError, match="heads of 65 on sm_90 .the largest: 64.: take"):
+    with pytest.raises(ValueError, match=r"heads of 65 on sm_90 \(the largest: 64\)"):
         front._fits("triton", torch.ones(65), torch.float32)
     assert not fits("sm_70", torch.float32, 1)
     assert not fits("sm_90", torch.float64, 1)

@@ -75,3 +75,12 @@ def chip(x: Tensor) -> str:
 def power_of_two(n: int, least: int = 1) -> int:
     """Return the smallest power of two that is at least n and `least`: the size of a block."""
     return max(least, 1 << max(0, n - 1).bit_length())
+
+
+def precision(x: Tensor) -> str:
+    """Say how a product of float32 matrices is made on the GPU of x.
+
+    "tf32x3" is three products of NVIDIA's matrix units, which keep 21 bits; "ieee" is float32 as it
+    is, by AMD's matrix units.
+    """
+    return "tf32x3" if chip(x).startswith("sm_") else "ieee"

@@ -15,21 +15,18 @@ class OnChip(NamedTuple):
     """How the kernels run on a chip.
 
     largest_head: the widest head that fits.
-    precision: how float32 is multiplied. "tf32x3" is three products of NVIDIA's matrix units, which
-        keep 21 bits; AMD's multiply float32 as it is.
     warps: groups of threads of a program, 32 threads wide on NVIDIA and 64 on AMD.
     """
 
     largest_head: int
-    precision: str
     warps: int
 
 
 CHIPS = {
-    "sm_80": OnChip(64, "tf32x3", 8),
-    "sm_90": OnChip(64, "tf32x3", 8),
-    "gfx942": OnChip(128, "ieee", 4),
-    "cpu": OnChip(1 << 30, "ieee", 1),  # the interpreter
+    "sm_80": OnChip(64, 8),
+    "sm_90": OnChip(64, 8),
+    "gfx942": OnChip(128, 4),
+    "cpu": OnChip(1 << 30, 1),  # the interpreter
 }
 # The same registers and instructions under other numbers.
 CHIPS |= {name: CHIPS["sm_80"] for name in ("sm_86", "sm_87", "sm_89")}

@@ -139,7 +139,7 @@ def _launch(
         N_STATES=len(cell.states),
         PEEPHOLE=peephole is not None,
         IDLE=idle is not None,
-        PRECISION=on_chip.precision,
+        PRECISION=triton_support.precision(tensors[0]),
         ROWS=_ROWS,
         BLOCK=block,
         **constants,
