@@ -25,9 +25,9 @@ from triton.compiler import ASTSource
 from recurra.core.kernels import triton_support
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn import triton as flashrnn
-from recurra.core.kernels.flashrnn.on_chip import CHIPS as ON_CHIP
-from recurra.core.kernels.flashrnn.on_chip import fits
+from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
 from recurra.core.kernels.linear_scan import triton as linear_scan
+from recurra.core.kernels.ssd import triton as ssd
 
 DTYPES = {
     torch.float32: "*fp32",
@@ -176,12 +176,27 @@ def cell_launches(cell: str, rows: int, steps: int, width: int, heads: int = 2) 
     (sequences[0].sum() + last.sum()).backward()
 
 
+def ssd_launches(rows: int, steps: int, heads: int = 4, width: int = 128) -> None:
+    """Run state-space duality forward and backward, in two groups."""
+    y, last = ssd.ssd(
+        leaf(rows, steps, heads, width),
+        leaf(rows, steps, heads),
+        leaf(rows, steps, 2, width),
+        leaf(rows, steps, 2, width),
+        leaf(rows, heads, width, width),
+    )
+    (y.sum() + last.sum()).backward()
+
+
 def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[Launch]]]:
     """Yield all launches with the widest heads that are said to fit, by the kernel's name."""
     with recorded(chip) as launches:
         scan_launches(rows, steps)
     yield "linear_scan", launches
-    width = ON_CHIP[chip].largest_head
+    with recorded(chip) as launches:
+        ssd_launches(rows, steps)
+    yield "ssd", launches
+    width = LARGEST_HEAD[chip]
     for cell in CELLS:
         with recorded(chip) as launches:
             cell_launches(cell, rows, steps, width)

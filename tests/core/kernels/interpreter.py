@@ -32,12 +32,15 @@ def guards() -> Iterator[None]:
 
 
 _call = interpreter.InterpretedFunction.__call__
+_patched: set[str] = set()
 
 
 def called(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call one kernel's function from another; theirs patches Triton's language at each call."""
-    if self.fn.__module__.startswith("recurra"):
+    """Call one function of a kernel from another: patch Triton's language once, not each time."""
+    module = self.fn.__module__
+    if module.startswith("recurra") or module in _patched:
         return self.rewrite()(*args, **kwargs)
+    _patched.add(module)
     return _call(self, *args, **kwargs)
 
 

@@ -10,7 +10,7 @@ from tests.core.kernels.interpreter import guards
 from torch import Tensor
 from triton.runtime.errors import InterpreterError
 
-from recurra.core.kernels import flashrnn, linear_scan, triton_support
+from recurra.core.kernels import flashrnn, linear_scan, ssd, triton_support
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn.on_chip import fits
 
@@ -144,6 +144,41 @@ def test_large_gates_leave_finite_numbers(cell, size) -> None:
     assert all(x.isfinite().all() for x in found)
 
 
+# ssd
+
+
+def ssd_problem(rows: int, steps: int, heads: int, groups: int, p: int, n: int) -> Tensors:
+    return {
+        "x": random(rows, steps, heads, p),
+        "log_a": -random(rows, steps, heads, seed=1).abs(),
+        "b": random(rows, steps, groups, n, seed=2),
+        "c": random(rows, steps, groups, n, seed=3),
+        "state": random(rows, heads, p, n, seed=4),
+    }
+
+
+def test_two_chunks_of_heads_in_groups_and_their_gradients_are_the_reference() -> None:
+    assert_equals_reference(ssd, ssd_problem(1, 66, 2, 1, 3, 4))
+
+
+def test_heads_wider_than_a_block(monkeypatch) -> None:
+    monkeypatch.setattr(import_module("recurra.core.kernels.ssd.triton"), "_BLOCK", 16)
+    assert_equals_reference(ssd, ssd_problem(1, 3, 1, 1, 17, 18))
+
+
+def test_state_space_duality_of_rows_of_unlike_lengths() -> None:
+    assert_equals_reference(ssd, ssd_problem(2, 5, 2, 2, 3, 2), lengths=torch.tensor([4, 0]))
+
+
+def test_a_decay_of_zero_and_a_head_of_nothing() -> None:
+    problem = ssd_problem(1, 5, 1, 1, 2, 2)
+    problem["log_a"][:, 2] = -torch.inf
+    found = results(ssd, problem, backend="triton")
+    expected = results(ssd, problem, backend="fast")
+    assert_near(found, expected)
+    assert_equals_reference(ssd, ssd_problem(1, 3, 1, 1, 0, 2))
+
+
 # Second derivatives, repeats
 
 
@@ -152,6 +187,7 @@ def test_large_gates_leave_finite_numbers(cell, size) -> None:
     [
         (linear_scan, scan_problem((1, 3, 2), (1, 3, 2)), {}),
         (flashrnn, cell_problem("elman", rows=1, steps=2, width=2), {"cell": "elman"}),
+        (ssd, ssd_problem(1, 3, 1, 1, 2, 2), {}),
     ],
 )
 def test_second_derivatives_are_those_of_the_reference(run, problem, options) -> None:

@@ -77,10 +77,12 @@ def power_of_two(n: int, least: int = 1) -> int:
     return max(least, 1 << max(0, n - 1).bit_length())
 
 
-def precision(x: Tensor) -> str:
-    """Say how a product of float32 matrices is made on the GPU of x.
+def product_options(x: Tensor) -> dict[str, Any]:
+    """Return the constants of a kernel that multiplies float32 matrices, for the GPU of x.
 
-    "tf32x3" is three products of NVIDIA's matrix units, which keep 21 bits; "ieee" is float32 as it
-    is, by AMD's matrix units.
+    Each program has 256 threads. "tf32x3" is three products of NVIDIA's matrix units, which keep
+    21 bits; AMD's, whose threads come in groups of 64, multiply float32 as it is.
     """
-    return "tf32x3" if chip(x).startswith("sm_") else "ieee"
+    if chip(x).startswith("sm_"):
+        return {"PRECISION": "tf32x3", "num_warps": 8}
+    return {"PRECISION": "ieee", "num_warps": 4}

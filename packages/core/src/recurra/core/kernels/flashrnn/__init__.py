@@ -10,7 +10,7 @@ from recurra.core.kernels.flashrnn.cell import Cell
 from recurra.core.kernels.flashrnn.elman import Elman
 from recurra.core.kernels.flashrnn.gru import Gru
 from recurra.core.kernels.flashrnn.lstm import Lstm
-from recurra.core.kernels.flashrnn.on_chip import CHIPS, fits
+from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
 from recurra.core.kernels.flashrnn.slstm import Slstm
 from recurra.core.kernels.triton_support import chip, wants_triton
 
@@ -118,9 +118,9 @@ def _fits(backend: str, wx: Tensor, dtype: torch.dtype) -> bool:
     arch, head = chip(wx), wx.shape[-1]
     fitting = fits(arch, dtype, head)
     if not fitting and backend == "triton":
-        known = CHIPS[arch].largest_head if arch in CHIPS else "none tried"
         raise ValueError(
-            f'backend="triton" does not take heads of {head} on {arch} (the largest: {known}): '
+            f'backend="triton" does not take heads of {head} on {arch} (the largest: '
+            f"{LARGEST_HEAD.get(arch, 'none was tried')}): "
             'take backend="auto"'
         )
     return fitting

@@ -28,7 +28,6 @@ from torch import Tensor
 from recurra.core.kernels import triton_support
 from recurra.core.kernels.flashrnn import triton_kernels
 from recurra.core.kernels.flashrnn.cell import Cell
-from recurra.core.kernels.flashrnn.on_chip import CHIPS
 from recurra.core.kernels.flashrnn.recurrence import (
     Passes,
     activate,
@@ -124,8 +123,6 @@ def _launch(
     **constants: Any,
 ) -> None:
     n_rows, n_steps, _, heads, width = shape
-    on_chip = CHIPS[triton_support.chip(tensors[0])]
-    block = triton_support.power_of_two(width, 16)
     optional = (tensors[0] if x is None else x for x in (peephole, idle))
     triton_support.launch(
         kernel,
@@ -139,9 +136,8 @@ def _launch(
         N_STATES=len(cell.states),
         PEEPHOLE=peephole is not None,
         IDLE=idle is not None,
-        PRECISION=triton_support.precision(tensors[0]),
         ROWS=_ROWS,
-        BLOCK=block,
+        BLOCK=triton_support.power_of_two(width, 16),
         **constants,
-        num_warps=4 if block == 16 else on_chip.warps,
+        **triton_support.product_options(tensors[0]),
     )

@@ -4,7 +4,8 @@ A first kernel gives what each chunk adds to the state, `linear_scan` the states
 and a second kernel the outputs. The gradients to x, b and c are runs of the same two kernels, with
 the parts of the arguments exchanged: with dS the gradient to a state,
 
-    dS_t = dy_t c_t^T + a_(t+1) dS_(t+1),   dx_t = dS_t b_t,   db_t = dS_t^T x_t,   dc_t = S_t^T dy_t.
+    dS_t = dy_t c_t^T + a_(t+1) dS_(t+1),
+    dx_t = dS_t b_t,   db_t = dS_t^T x_t,   dc_t = S_t^T dy_t.
 
 That to log_a follows from them without the states. From dlog_a_t = <a_t S_(t-1), dS_t> and the two
 recurrences, dlog_a_t = dlog_a_(t+1) + <y_t, dy_t> - <x_t, dx_t>. Its error is that of a sum over
@@ -13,11 +14,12 @@ time. To be differentiated twice, the portable form is differentiated instead.
 Source: Dao & Gu 2024 (arXiv 2405.21060, section 6); the gradient to the decay is Yang et al. 2024,
 "Gated linear attention" (arXiv 2312.06635, appendix), for one decay a head.
 
-Roofline, for each row, step and head, with P = N = D: 4 (4 D + 1) bytes in and out and 8 D bytes
-for the chunks' states; about 4 * 64 D + 4 D^2 FLOPs, 33,000 at D = 64, against some 1,550 bytes: 21
-FLOPs a byte. In three TF32 products for each (165 TFLOP/s of an H100's 495) it is bound by memory:
-(8, 4096, 32, 64) moves 1.6 GB, 0.5 ms at 3.35 TB/s. Backward is three such runs. No GPU was at
-hand when this was written: these are counts, not measurements.
+Roofline, for each row, step and head, with P = N = D: 4 (4 D + 1) bytes in and out and 8 D D / 64
+bytes for each of the passes over the chunks' states; about 4 * 64 D + 4 D^2 FLOPs and, as c b^T is
+made anew for every 32 of P, 2 * 64 D (D / 32 - 1) more: 41,000 at D = 64, against some 2,600 bytes,
+16 FLOPs a byte. In three TF32 products for each (165 TFLOP/s of an H100's 495) it is bound by
+memory: (8, 4096, 32, 64) moves 2.7 GB, 0.8 ms at 3.35 TB/s. Backward is three such runs. No GPU
+was at hand when this was written: these are counts, not measurements.
 """
 
 from typing import Any
@@ -32,12 +34,11 @@ from recurra.core.kernels.linear_scan import triton as linear_scan
 from recurra.core.kernels.ssd import fast
 
 _CHUNK = 64
-_RUNTIME = ["n_steps"]
+_BLOCK = 32  # of P and of N: with 64, three TF32 products do not find room in the registers
+_RUNTIME = ["n_steps", "x_repeat", "b_repeat", "c_repeat"]
 
 
-def ssd(
-    x: Tensor, log_a: Tensor, b: Tensor, c: Tensor, state: Tensor
-) -> tuple[Tensor, Tensor]:
+def ssd(x: Tensor, log_a: Tensor, b: Tensor, c: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Run x (B, T, H, P), log_a (B, T, H), b and c (B, T, G, N) from state (B, H, P, N)."""
     given = (x, log_a, b, c, state)
     if torch.is_grad_enabled() and any(z.requires_grad for z in given):
@@ -78,9 +79,7 @@ class _Ssd(torch.autograd.Function):
         )
 
 
-def _differentiable(
-    given: list[Tensor], cotangents: tuple[Tensor, Tensor]
-) -> tuple[Tensor, ...]:
+def _differentiable(given: list[Tensor], cotangents: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
     """Return the gradients to what was given, as functions of it."""
     # Views: an argument may be computed from another one, and that path is not ours to count.
     x, log_a, b, c, state = (z.view_as(z) for z in given)
@@ -108,9 +107,14 @@ def _run(
     x, log_a, b, c, state = (z.contiguous() for z in (x, log_a, b, c, state))
     p, n = x.shape[3], b.shape[3]
     repeats = [heads // z.shape[2] for z in (x, b, c)]
-    block_p, block_n = (min(64, triton_support.power_of_two(width, 16)) for width in (p, n))
-    options = {"BACKWARD": backward, "CHUNK": _CHUNK, "BLOCK_P": block_p, "BLOCK_N": block_n}
-    options |= {"PRECISION": triton_support.precision(x), "num_warps": 4}
+    block_p, block_n = (min(_BLOCK, triton_support.power_of_two(width, 16)) for width in (p, n))
+    options: dict[str, Any] = {
+        "BACKWARD": backward,
+        "CHUNK": _CHUNK,
+        "BLOCK_P": block_p,
+        "BLOCK_N": block_n,
+    }
+    options |= triton_support.product_options(x)
     programs = n_rows * n_chunks * heads * triton.cdiv(p, block_p)
 
     decays = x.new_empty(n_rows, n_chunks, heads, 1, 1)
@@ -140,7 +144,9 @@ def _run(
 
 
 @triton.jit
-def _log_decays(log_a, row, head, first, n_steps, heads, CHUNK: tl.constexpr, BACKWARD: tl.constexpr):
+def _log_decays(
+    log_a, row, head, first, n_steps, heads, CHUNK: tl.constexpr, BACKWARD: tl.constexpr
+):
     """Load the logarithms of a chunk's decays (CHUNK,): zero, which keeps, beyond the end."""
     s = first + tl.arange(0, CHUNK)
     if BACKWARD:
@@ -211,7 +217,9 @@ def _add(
     at = added + (place * p_width + p[:, None]) * n_width + n[None, :]
     tl.store(at, total, mask=(p < p_width)[:, None] & (n < n_width)[None, :])
     # Every block of this chunk has the same decay; one of them writes it.
-    tl.store(decays + place, tl.exp(tl.sum(log_decay, axis=0)), mask=program % (n_blocks * p_blocks) == 0)
+    tl.store(
+        decays + place, tl.exp(tl.sum(log_decay, axis=0)), mask=program % (n_blocks * p_blocks) == 0
+    )
 
 
 @triton.jit(do_not_specialize=_RUNTIME)
@@ -235,7 +243,7 @@ def _read(
     BLOCK_P: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """Write y (B, T, H, P) from the states before the chunks (B, n, H, P, N) and the chunk's own."""
+    """Write y (B, T, H, P) from the states before the chunks (B, n, H, P, N) and their steps."""
     program = tl.program_id(0)
     p_blocks = tl.cdiv(p_width, BLOCK_P)
     p = program % p_blocks * BLOCK_P + tl.arange(0, BLOCK_P)
