@@ -1,9 +1,9 @@
 """Which heads' recurrent matrices stay on a GPU's chip.
 
-Four matrices of a head lie in the registers of one program. A thread has 255 of them on NVIDIA's
-chips and 512 on AMD's; a wider head would spill. Where it does not fit, `flashrnn` runs its
-portable form. The table is what `tests/core/kernels/test_triton_compiled.py` compiles without
-spills and within the chip's shared memory.
+A head's matrices lie in the registers of one program. A thread has 255 of them on NVIDIA's chips
+and 512 on AMD's: heads of 64 with every option put up to 25 aside there, the next power of two
+hundreds. Where a head does not fit, `flashrnn` runs its portable form. The table is what
+`tests/core/kernels/test_triton_compiled.py` compiles.
 """
 
 import torch

@@ -12,10 +12,10 @@ Source of the idea to keep R on the chip: Pöppel, Beck and Hochreiter 2024, "Fl
 Roofline, for each row, step and head of an LSTM: forward 8 D^2 FLOPs and 4 (4 D + D) bytes in
 float32, backward as many FLOPs in the walk, 16 D^2 more in the two products, and 4 * 20 D bytes. At
 16 rows, 12 heads of 64 and 1024 steps that is 6.4 GFLOP and 0.25 GB forward, 0.08 ms at the 3.35
-TB/s of an H100. The recurrence does not reach it: 1024 products of 16 x 64 x 256 follow one
-another, about a microsecond each, and 12 programs fill 12 of 132 multiprocessors. The bound is
-latency, so more rows and heads cost nothing until the chip is full. No GPU was at hand when this
-was written: these are counts, not measurements.
+TB/s of an H100. The recurrence cannot reach it: 1024 products of 16 x 64 x 256 wait for one
+another, on 12 of 132 multiprocessors. The bound is latency, so more rows and heads should cost
+nothing until the chip is full. No GPU was at hand when this was written: these are counts, not
+measurements.
 """
 
 from collections.abc import Sequence
