@@ -15,10 +15,10 @@ Source: Dao & Gu 2024 (arXiv 2405.21060, section 6); the gradient to the decay i
 "Gated linear attention" (arXiv 2312.06635, appendix), for one decay a head.
 
 Roofline, for each row, step and head, with P = N = D: 4 (4 D + 1) bytes in and out and 8 D D / 64
-bytes for each of three passes over the chunks' states; about 4 * 64 D + 4 D^2 FLOPs and, as c b^T is
-made anew for every 32 of P, 2 * 64 D (D / 32 - 1) more: 41,000 at D = 64, against some 2,600 bytes,
-16 FLOPs a byte. In three TF32 products for each (165 TFLOP/s of an H100's 495) it is bound by
-memory: (8, 4096, 32, 64) moves 2.7 GB, 0.8 ms at 3.35 TB/s. Backward is three such runs. No GPU
+bytes for each of three passes over the chunks' states; about 4 * 64 D + 4 D^2 FLOPs and, as c b^T
+is made anew for every 32 of P, 2 * 64 D (D / 32 - 1) more: 41,000 at D = 64, against some 2,600
+bytes, 16 FLOPs a byte. In three TF32 products for each (165 TFLOP/s of an H100's 495) it is bound
+by memory: (8, 4096, 32, 64) moves 2.7 GB, 0.8 ms at 3.35 TB/s. Backward is three such runs. No GPU
 was at hand when this was written: these are counts, not measurements.
 """
 
