@@ -80,9 +80,10 @@ def power_of_two(n: int, least: int = 1) -> int:
 def product_options(x: Tensor) -> dict[str, Any]:
     """Return the constants of a kernel that multiplies float32 matrices, for the GPU of x.
 
-    Each program has 256 threads. "tf32x3" is three products of NVIDIA's matrix units, which keep
-    21 bits; AMD's, whose threads come in groups of 64, multiply float32 as it is.
+    Each program has 256 threads. "tf32x3" is three products of NVIDIA's matrix units since sm_80,
+    which keep 21 bits; AMD's, whose threads come in groups of 64, multiply float32 as it is.
     """
-    if chip(x).startswith("sm_"):
-        return {"PRECISION": "tf32x3", "num_warps": 8}
+    maker, _, version = chip(x).partition("_")
+    if maker == "sm":
+        return {"PRECISION": "tf32x3" if int(version) >= 80 else "ieee", "num_warps": 8}
     return {"PRECISION": "ieee", "num_warps": 4}
