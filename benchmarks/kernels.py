@@ -6,7 +6,9 @@
     uv run python benchmarks/kernels.py ssd
 
 Times are CPU milliseconds over repeats that take turns, the median for fir, the minimum for the
-others; the ratios are what counts.
+others; the ratios are what counts. Where PyTorch sees a GPU, the kernels for GPUs are measured
+instead, flashrnn among them (`kernels_on_gpu.py`); `--cpu` leaves the GPU alone. No GPU has been at
+hand so far, so there is no figure of one in this tree.
 """
 
 import argparse
@@ -17,9 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+import kernels_on_gpu
 from recurra.core.kernels import fir, linear_scan, prefix_attention, ssd
 from timing import cpu_seconds, timed
 
+KERNELS = ["fir", "flashrnn", "linear_scan", "prefix_attention", "ssd"]
 # (B, T, C, K, m): FRCRN's widest memory, MossFormer2's convolution module, its dense memory.
 FIR_SHAPES = [(100, 159, 256, 20, 1), (1, 4000, 2048, 17, 1), (1, 4000, 256, 39, 2)]
 SCAN_SHAPES = [(1, 1024, 64), (1, 16_384, 64)]  # (B, T, D)
@@ -30,9 +34,16 @@ SSD_SHAPES = [(1, 256, 4, 64), (1, 1024, 4, 64), (1, 4096, 4, 64)]  # (B, T, H, 
 def main() -> None:
     """Print the table of one kernel."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kernel", choices=["fir", "linear_scan", "prefix_attention", "ssd"])
+    parser.add_argument("kernel", choices=KERNELS)
+    parser.add_argument("--cpu", action="store_true", help="measure the CPU, GPU or not")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
+    if torch.cuda.is_available() and not args.cpu:
+        print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}")
+        kernels_on_gpu.print_kernel(args.kernel)
+        return
+    if args.kernel == "flashrnn":
+        parser.error("no GPU is here; benchmarks/rnn.py measures flashrnn on a CPU")
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread")
     if args.kernel == "fir":

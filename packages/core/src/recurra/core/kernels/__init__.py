@@ -1,6 +1,7 @@
 """Kernels: functions on tensors, one folder an operation.
 
-Each has a `reference` (the definition, a plain loop) and a `fast` form, and a front that chooses.
+Each has a `reference` (the definition, a plain loop) and a `fast` form, some one for GPUs
+(`triton`), and a front that chooses.
 """
 
 from recurra.core.kernels.delta_rule import delta_rule

@@ -10,9 +10,11 @@ from recurra.core.kernels.flashrnn.cell import Cell
 from recurra.core.kernels.flashrnn.elman import Elman
 from recurra.core.kernels.flashrnn.gru import Gru
 from recurra.core.kernels.flashrnn.lstm import Lstm
+from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
 from recurra.core.kernels.flashrnn.slstm import Slstm
+from recurra.core.kernels.triton_support import chip, wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 CellName = Literal["lstm", "gru", "slstm", "elman"]
 
 CELLS: dict[str, Cell] = {"lstm": Lstm(), "gru": Gru(), "slstm": Slstm(), "elman": Elman()}
@@ -62,8 +64,9 @@ def flashrnn(
         reverse: run from each row's last step that counts to its first.
         all_states: return every state of every step, not only h.
         backend: "reference" is the plain loop; "fast" runs in preallocated memory with a backward
-            pass of its own, and keeps the states of each step for it; "auto" is "fast", but
-            "reference" where torch.compile or torch.export traces the loop.
+            pass of its own, and keeps the states of each step for it; "triton" keeps the matrices
+            of a head on a GPU's chip where they fit (`on_chip.py`). "auto" is "triton" where that
+            can run, else "fast", but "reference" where torch.compile or torch.export traces it.
 
     Returns:
         h (B, T, H, D) in the dtype of wx, or with `all_states` (B, T, S, H, D) in the dtype of the
@@ -87,6 +90,10 @@ def flashrnn(
         idle = idle[..., None, None]  # (T, B, 1, 1)
     tracing = torch.compiler.is_compiling()
     run = reference.run if backend == "reference" or (backend == "auto" and tracing) else fast.run
+    if wants_triton(backend, wx, dtype) and wx.numel() and _fits(backend, wx, dtype):
+        from recurra.core.kernels.flashrnn import triton
+
+        run = triton.run
     with torch.autocast(wx.device.type, enabled=False):
         sequences, last = run(
             kind,
@@ -104,6 +111,19 @@ def flashrnn(
     if all_states:
         return torch.stack(sequences, dim=2).transpose(0, 1), last
     return sequences[0].transpose(0, 1).to(wx.dtype), last
+
+
+def _fits(backend: str, wx: Tensor, dtype: torch.dtype) -> bool:
+    """Say whether a head's matrices stay on the chip; where Triton is asked for, they have to."""
+    arch, head = chip(wx), wx.shape[-1]
+    fitting = fits(arch, dtype, head)
+    if not fitting and backend == "triton":
+        raise ValueError(
+            f'backend="triton" does not take heads of {head} on {arch} (the largest: '
+            f"{LARGEST_HEAD.get(arch, 'none was tried')}): "
+            'take backend="auto"'
+        )
+    return fitting
 
 
 def _check(

@@ -3,8 +3,7 @@
 Forward, the gates of a step live in one buffer that the next step overwrites. The states of all
 steps are all that is kept for the backward pass, which computes the gates again, many steps at a
 time with one matrix product; then goes back step by step; then forms the gradient to R from all
-steps in one product for each head. Under `create_graph` the backward pass differentiates the
-reference instead, so that it can be differentiated again.
+steps in one product for each head.
 """
 
 from collections.abc import Sequence
@@ -13,9 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.core.kernels.flashrnn import reference
 from recurra.core.kernels.flashrnn.cell import Cell
-from recurra.core.kernels.flashrnn.lstm import peephole_gradient
+from recurra.core.kernels.flashrnn.recurrence import (
+    Passes,
+    activate,
+    before_and_after,
+    flat,
+    gradients,
+    run_passes,
+)
 
 # Gate values of a piece of the backward pass: 16 steps of 16 rows and 256 units, which stay in a
 # processor's cache.
@@ -35,14 +40,10 @@ def run(
     all_states: bool,
 ) -> tuple[list[Tensor], Tensor]:
     """Run one cell over time; arguments and results are those of `reference.run`."""
-    given = (wx, r, b, states, peephole)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given):
-        *sequences, last = _Recurrence.apply(  # type: ignore[no-untyped-call]
-            *given, idle, cell, reverse, all_states
-        )
-        return sequences, last
-    history = _forward(cell, *given, idle, reverse, keep_all=all_states)
-    return _results(history, wx.shape[1], reverse, all_states)
+    passes = Passes(_forward, _backward)
+    return run_passes(
+        passes, cell, wx, r, b, states, peephole, idle, reverse=reverse, all_states=all_states
+    )
 
 
 def _forward(
@@ -75,89 +76,12 @@ def _forward(
         old, new = (t + 1, t) if reverse else (t, t + 1)
         before = [slot[old % len(slot)] for slot in slots]
         after = [slot[new % len(slot)] for slot in slots]
-        _activate(cell, steps[t], weight, bias, before[0], pre)
+        activate(cell, steps[t], weight, bias, before[0], pre)
         cell.step_in_place(pre, before, after, peephole)
         if idle is not None:
             for still, moved in zip(before, after, strict=True):
                 torch.where(idle[t], still, moved, out=moved)
     return history
-
-
-def _activate(cell: Cell, wx: Tensor, weight: Tensor, bias: Tensor, h: Tensor, pre: Tensor) -> None:
-    """Write bias + input + R h into `pre` (..., B, H, n_gates, D), for one step or many."""
-    skip = cell.n_gates - cell.n_input
-    if skip:
-        pre[..., :skip, :] = bias[:, :skip]
-    torch.add(wx, bias[:, skip:], out=pre[..., skip:, :])
-    _flat(pre[..., : cell.n_recurrent, :].flatten(-2)).baddbmm_(_flat(h), weight)
-
-
-def _flat(x: Tensor) -> Tensor:
-    """View x (..., B, H, C) as (H, ... * B, C), for one matrix product a head."""
-    return x.flatten(0, -3).transpose(0, 1)
-
-
-def _results(
-    history: list[Tensor], n_steps: int, reverse: bool, all_states: bool
-) -> tuple[list[Tensor], Tensor]:
-    end = 0 if reverse else n_steps
-    last = torch.stack([buffer[end % buffer.shape[0]] for buffer in history], dim=1)
-    start = 0 if reverse else 1
-    kept = history if all_states else history[:1]
-    return [buffer[start : start + n_steps] for buffer in kept], last
-
-
-class _Recurrence(torch.autograd.Function):
-    """The loop with its backward pass."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        wx: Tensor,
-        r: Tensor,
-        b: Tensor,
-        states: Tensor,
-        peephole: Tensor | None,
-        idle: Tensor | None,
-        cell: Cell,
-        reverse: bool,
-        all_states: bool,
-    ) -> tuple[Tensor, ...]:
-        history = _forward(cell, wx, r, b, states, peephole, idle, reverse, keep_all=True)
-        ctx.save_for_backward(wx, r, b, states, peephole, idle, *history)
-        ctx.cell, ctx.reverse, ctx.all_states = cell, reverse, all_states
-        sequences, last = _results(history, wx.shape[1], reverse, all_states)
-        return (*sequences, last)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        *given, idle = ctx.saved_tensors[:6]
-        with torch.autocast(grads[0].device.type, enabled=False):
-            if torch.is_grad_enabled():
-                found = _differentiable(ctx, given, idle, grads)
-            else:
-                found = _backward(ctx, given, idle, ctx.saved_tensors[6:], grads)
-        return (*found, None, None, None, None)
-
-
-def _differentiable(
-    ctx: Any, given: Sequence[Any], idle: Tensor | None, grads: Sequence[Tensor]
-) -> list[Tensor | None]:
-    """Return the gradients to what was given, as functions of it."""
-    # Views: an argument may be computed from another one, and that path is not ours to count.
-    views: list[Any] = [None if x is None else x.view_as(x) for x in given]
-    wx, r, b, states, peephole = views
-    options = {"reverse": ctx.reverse, "all_states": ctx.all_states}
-    sequences, last = reference.run(ctx.cell, wx, r, b, states, peephole, idle, **options)
-    wanted = [x for x in views if x is not None and x.requires_grad]
-    pairs = [
-        (y, grad) for y, grad in zip([*sequences, last], grads, strict=True) if y.requires_grad
-    ]
-    results, cotangents = zip(*pairs, strict=True)
-    found = iter(
-        torch.autograd.grad(results, wanted, cotangents, create_graph=True, materialize_grads=True)
-    )
-    return [next(found) if x is not None and x.requires_grad else None for x in views]
 
 
 def _backward(
@@ -171,8 +95,7 @@ def _backward(
     wx, r, b, _, peephole = given
     cell: Cell = ctx.cell
     n_steps = wx.shape[1]
-    earlier, later = [x[:-1] for x in history], [x[1:] for x in history]
-    before, after = (later, earlier) if ctx.reverse else (earlier, later)
+    before, after = before_and_after(history, ctx.reverse)
     *grad_sequences, grad_last = cotangents
     grads = [grad.clone(memory_format=torch.contiguous_format) for grad in grad_last.unbind(1)]
     grad_pre = b.new_empty(n_steps, *before[0].shape[1:-1], cell.n_gates, b.shape[-1])
@@ -187,7 +110,7 @@ def _backward(
         piece = slice(start, start + size)
         old, new = [x[piece] for x in before], [x[piece] for x in after]
         gates = torch.empty_like(grad_pre[piece])
-        _activate(cell, inputs[piece], weight, bias, old[0], gates)
+        activate(cell, inputs[piece], weight, bias, old[0], gates)
         cell.step_in_place(gates, old, [torch.empty_like(x) for x in new], peephole)
         slopes = cell.slopes(gates, old, new, peephole, grad_pre[piece])
         _walk_back(
@@ -201,15 +124,7 @@ def _backward(
             ctx.reverse,
         )
 
-    recurrent = _flat(grad_pre[..., : cell.n_recurrent, :].flatten(-2))  # (H, T * B, ...)
-    grad_r = torch.bmm(recurrent.transpose(1, 2), _flat(before[0]))
-    return [
-        grad_pre[..., cell.n_gates - cell.n_input :, :].permute(1, 0, 3, 2, 4).to(wx.dtype),
-        grad_r.view(r.shape[1], r.shape[0], *r.shape[2:]).transpose(0, 1),
-        grad_pre.sum(dim=(0, 1)).transpose(0, 1),
-        torch.stack(grads, dim=1),
-        None if peephole is None else peephole_gradient(grad_pre, before, after),
-    ]
+    return gradients(cell, given, grad_pre, grads, before, after)
 
 
 def _walk_back(
@@ -234,4 +149,4 @@ def _walk_back(
             steps[t].masked_fill_(idle[t].unsqueeze(-1), 0)
             for grad, unchanged in zip(grads, passed, strict=True):
                 torch.where(idle[t], unchanged, grad, out=grad)
-        _flat(grads[0]).baddbmm_(_flat(steps[t][..., : cell.n_recurrent, :].flatten(-2)), back)
+        flat(grads[0]).baddbmm_(flat(steps[t][..., : cell.n_recurrent, :].flatten(-2)), back)

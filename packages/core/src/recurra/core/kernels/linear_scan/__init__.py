@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from recurra.core.kernels.linear_scan import fast, reference
+from recurra.core.kernels.triton_support import wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 
 
 def linear_scan(
@@ -36,8 +37,8 @@ def linear_scan(
         reverse: run from the last step to the first, h_t = a_t * h_{t+1} + b_t.
         lengths: (B,) integers from 0 to T: how many steps of each row count. The rest of the row
             changes nothing, and its h is zero.
-        backend: "fast" takes about 4 sqrt(T) operations; "reference" is the plain loop; "auto" is
-            "fast".
+        backend: "fast" takes about 4 sqrt(T) operations; "triton" is for GPUs, in float32;
+            "reference" is the plain loop; "auto" is "triton" where that can run, else "fast".
 
     Returns:
         h (B, T, ...) in the dtype of b, and the state after the last step that was run, (B, ...) in
@@ -61,6 +62,10 @@ def linear_scan(
         inside = inside.reshape(inside.shape + (1,) * (b.dim() - 2))
         decay, added = torch.where(inside, decay, 1), torch.where(inside, added, 0)
     run = reference.scan if backend == "reference" else fast.scan
+    if wants_triton(backend, b, dtype):
+        from recurra.core.kernels.linear_scan import triton
+
+        run = triton.scan
     h, last = run(decay, added, state, reverse)
     if lengths is not None:
         h = torch.where(inside, h, 0)

@@ -104,7 +104,7 @@ def _keep(
     ctx.save_for_backward(a, *((h0, output[0]) if ctx.needs_input_grad[0] else ()))
 
 
-def _gradients(
+def gradients(
     ctx: Any, grad_h: Tensor, grad_last: Tensor
 ) -> tuple[Tensor | None, Tensor, Tensor, None]:
     """Carry the gradient back: grad_b = grad_h + (decay of the step after) * (grad_b after it)."""
@@ -121,4 +121,4 @@ def _gradients(
     return grad_a, grad_b, grad_b[:, start] * a[:, start], None
 
 
-torch.library.register_autograd("recurra::linear_scan", _gradients, setup_context=_keep)
+torch.library.register_autograd("recurra::linear_scan", gradients, setup_context=_keep)

@@ -44,7 +44,7 @@ def prefix_attention(
             changes nothing, and its y is zero.
         scale: what the products are multiplied by; the default is D ** -0.5.
         backend: "fast" is made of one cumulative maximum and one `linear_scan`; "reference" is the
-            plain loop; "auto" is "fast".
+            plain loop; "auto" is "fast", whose scan is a Triton kernel on a GPU.
 
     Returns:
         y (B, T, H, E) in the dtype of v, and the next state (B, H, E + 2) in float32 or float64:

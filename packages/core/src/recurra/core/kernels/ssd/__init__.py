@@ -7,8 +7,9 @@ from torch import Tensor
 
 from recurra.core.kernels.chunks import accumulation_dtype, check_lengths, zero_beyond
 from recurra.core.kernels.ssd import fast, reference
+from recurra.core.kernels.triton_support import wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 
 
 def ssd(
@@ -42,8 +43,9 @@ def ssd(
         lengths: (B,) integers from 0 to T: how many steps of each row count. The others change
             nothing: their y and their gradients are zero, even where the inputs are NaN.
         chunk: steps that "fast" takes at once; it changes the speed and the rounding only.
-        backend: "fast" is products of matrices in chunks; "reference" is the plain loop; "auto" is
-            "fast".
+        backend: "fast" is products of matrices in chunks; "triton" the same for GPUs, in float32
+            and chunks of 64; "reference" is the plain loop; "auto" is "triton" where that can run,
+            else "fast".
 
     Returns:
         y (B, T, H, P) in the dtype of x, and the state (B, H, P, N) after each row's last counted
@@ -60,9 +62,14 @@ def ssd(
     inputs = (*zero_beyond(lengths, x, log_a, b, c), before)
     dtype = accumulation_dtype(*inputs)
     inputs = tuple(z.to(dtype) for z in inputs)
+    on_gpu = wants_triton(backend, x, dtype) and x.numel() > 0 and b.numel() > 0
     with torch.autocast(x.device.type, enabled=False):
         if backend == "reference" or x.shape[1] == 1:  # one step of a stream is no chunk
             y, last = reference.ssd(*inputs)
+        elif on_gpu:
+            from recurra.core.kernels.ssd import triton
+
+            y, last = triton.ssd(*inputs)
         else:
             y, last = fast.ssd(*inputs, chunk=max(1, min(chunk, x.shape[1])))
     return zero_beyond(lengths, y)[0].to(x.dtype), last

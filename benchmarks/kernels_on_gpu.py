@@ -1,0 +1,147 @@
+"""How fast the core's Triton kernels are on a GPU, against the portable forms and other packages.
+
+    uv run python benchmarks/kernels.py linear_scan
+
+does this where PyTorch sees a GPU. A time is the median of the runs that fit in 100 ms, after a
+warm-up; rates follow from the counts of bytes and FLOPs in the kernels' docstrings. Other packages
+are measured where they are installed: `uv pip install flashrnn flash-linear-attention`.
+"""
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+from recurra.core.kernels import flashrnn, linear_scan, prefix_attention, ssd
+from timing import timed
+
+Way = Callable[..., Tensor]
+
+
+def gpu_seconds(step: Callable[[], None]) -> float:
+    """Return the median of the runs in about 100 ms."""
+    times = [_once(step) for _ in range(5)][2:]
+    repeats = max(3, min(100, int(0.1 / statistics.median(times))))
+    return statistics.median(_once(step) for _ in range(repeats))
+
+
+def _once(step: Callable[[], None]) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    step()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
+def print_ways(
+    label: str,
+    ways: dict[str, Way],
+    inputs: tuple[Tensor, ...],
+    work: tuple[float, float],
+    unit: str,
+    seconds: Callable[[Callable[[], None]], float],
+) -> None:
+    """Print milliseconds and the rate of each way; `work` is that forward, and with gradients."""
+    for backward in (False, True):
+        for name, way in ways.items():
+            time = seconds(timed(way, inputs, backward))
+            what = "forward + backward" if backward else "forward"
+            rate = work[backward] / time
+            print(f"{label:24} {what:18} {name:16} {1e3 * time:9.3f} ms {rate:9.1f} {unit}")
+
+
+def scan_table(b: int, t: int, d: int, device: str) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the ways to run a scan and their inputs."""
+    inputs = torch.rand(b, t, d, device=device) * 0.1 + 0.9, torch.randn(b, t, d, device=device)
+    return {
+        "ours": lambda a, x: linear_scan(a, x)[0],
+        "portable": lambda a, x: linear_scan(a, x, backend="fast")[0],
+    }, inputs
+
+
+def attention_table(
+    b: int, t: int, h: int, d: int, device: str
+) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the ways to attend to prefixes and their inputs."""
+    q, *kv = (torch.randn(*s, h, d, device=device) for s in [(), (b, t), (b, t)])
+
+    def by_torch(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        tiled = q.unsqueeze(1).repeat(b, 1, t, 1)
+        return nn.functional.scaled_dot_product_attention(
+            tiled, k.transpose(1, 2), v.transpose(1, 2), is_causal=True
+        )
+
+    return {"ours": lambda q, k, v: prefix_attention(q, k, v)[0], "torch SDPA": by_torch}, (q, *kv)
+
+
+def ssd_table(
+    b: int, t: int, h: int, d: int, device: str
+) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the ways to run state-space duality and their inputs."""
+    x, key, query = (torch.randn(b, t, h, d, device=device) for _ in range(3))
+    inputs = x, -torch.rand(b, t, h, device=device), key / d, query
+    ways: dict[str, Way] = {
+        "ours": lambda *z: ssd(*z)[0],
+        "portable": lambda *z: ssd(*z, backend="fast")[0],
+    }
+    if find_spec("fla"):
+        from fla.ops.simple_gla import chunk_simple_gla
+
+        ways["fla simple_gla"] = lambda x, g, k, q: chunk_simple_gla(q, k, x, g=g, scale=1.0)[0]
+    return ways, inputs
+
+
+def cell_table(
+    b: int, t: int, h: int, d: int, device: str
+) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the ways to run an LSTM's recurrence; PyTorch's has one head and an input matrix."""
+    wx = torch.randn(b, t, 4, h, d, device=device)
+    inputs = wx, torch.randn(4, h, d, d, device=device) / d, torch.zeros(4, h, d, device=device)
+    whole = nn.LSTM(h * d, h * d, batch_first=True, device=device)
+    ways: dict[str, Way] = {
+        "ours": lambda *z: flashrnn(*z, cell="lstm")[0],
+        "portable": lambda *z: flashrnn(*z, cell="lstm", backend="fast")[0],
+        "torch, one head": lambda wx, r, b: whole(wx[:, :, 0].flatten(2))[0],
+    }
+    if find_spec("flashrnn"):
+        from flashrnn import flashrnn as theirs
+
+        for backend in ("triton_fused", "cuda_fused"):
+            run = partial(theirs, function="lstm", backend=backend, dtype="float32")
+            ways[backend] = lambda *z, run=run: run(*z)[0][0]
+    return ways, inputs
+
+
+def print_kernel(
+    kernel: str,
+    device: str = "cuda",
+    scale: int = 1,
+    seconds: Callable[[Callable[[], None]], float] = gpu_seconds,
+) -> None:
+    """Print the table of one kernel; `scale` divides its number of steps."""
+    if kernel == "linear_scan":
+        for b, t, d in [(8, 4096, 2048), (1, 65_536, 256)]:
+            n = b * (t // scale) * d / 1e9
+            ways = scan_table(b, t // scale, d, device)
+            print_ways(f"({b}, {t // scale}, {d})", *ways, (12 * n, 32 * n), "GB/s", seconds)
+    elif kernel == "prefix_attention":
+        b, t, h, d = 4, 8192 // scale, 16, 64
+        gb = 12 * b * t * h * d / 1e9
+        table = attention_table(b, t, h, d, device)
+        print_ways(f"({b}, {t}, {h}, {d})", *table, (gb, 3 * gb), "GB/s", seconds)
+    elif kernel == "ssd":
+        b, t, h, d = 8, 4096 // scale, 32, 64
+        tflop = b * t * h * (256 * d + 4 * d * d) / 1e12
+        table = ssd_table(b, t, h, d, device)
+        print_ways(f"({b}, {t}, {h}, {d})", *table, (tflop, 4 * tflop), "TFLOP/s", seconds)
+    elif kernel == "flashrnn":
+        for b, t, h, d in [(16, 1024 // scale, 12, 64), (16, 1024 // scale, 48, 16)]:
+            tflop = b * t * h * 8 * d * d / 1e12
+            table = cell_table(b, t, h, d, device)
+            print_ways(f"({b}, {t}, {h}, {d})", *table, (tflop, 4 * tflop), "TFLOP/s", seconds)
+    else:
+        print(f"{kernel} has no kernel for GPUs: PyTorch's convolution serves it there")

@@ -1,0 +1,239 @@
+"""Run by `test_triton.py` in a process of its own, where Triton interprets all kernels."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tests.core.kernels.interpreter import guards
+from torch import Tensor
+from triton.runtime.errors import InterpreterError
+
+from recurra.core.kernels import flashrnn, linear_scan, ssd, triton_support
+from recurra.core.kernels.flashrnn import CELLS
+from recurra.core.kernels.flashrnn.on_chip import fits
+
+Tensors = dict[str, Tensor]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def guarded() -> Iterator[None]:
+    with guards():
+        yield
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def results(run, arguments: Tensors, **options) -> list[Tensor]:
+    """Outputs and gradients of a random linear loss of everything that is returned."""
+    leaves = {k: x.detach().clone().requires_grad_() for k, x in arguments.items()}
+    outputs = run(**leaves, **options)
+    loss = sum((y * random(*y.shape, seed=9)).sum() for y in outputs)
+    return [*outputs, *torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)]
+
+
+def assert_near(found: list[Tensor], expected: list[Tensor], bound: float = 3e-6) -> None:
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        largest = b.detach().abs().max().item() if b.numel() else 0.0
+        torch.testing.assert_close(a, b, rtol=0, atol=bound * max(1.0, largest))
+
+
+def assert_equals_reference(run, arguments: Tensors, **options) -> None:
+    expected = results(run, arguments, **options, backend="reference")
+    assert_near(results(run, arguments, **options, backend="triton"), expected)
+
+
+# The guards
+
+
+def test_an_access_beside_a_tensor_is_seen() -> None:
+    kernel = import_module("recurra.core.kernels.linear_scan.triton")._run
+    x, start = torch.ones(1, 3, 2), torch.zeros(1, 1, 2)
+    numbers = (4, 1, 4, 2, 6, 2, 1, 2)  # four steps, where there are three
+    options = {"REVERSE": False, "BACKWARD": False, "GRAD_A": False, "BLOCK": 32, "num_warps": 1}
+    with pytest.raises(InterpreterError, match="outside the kernel's tensors"):
+        triton_support.launch(kernel, 1, x, x, start, x, start, x, x, x, *numbers, **options)
+
+
+# linear_scan
+
+
+def scan_problem(a: tuple[int, ...], b: tuple[int, ...]) -> Tensors:
+    return {"a": random(*a).sigmoid(), "b": random(*b, seed=1), "h0": random(b[0], *b[2:], seed=2)}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ((2, 3, 40), (2, 3, 40)),  # more elements than a block of 32
+        ((2, 5, 3, 1), (2, 5, 3, 2)),  # a decay a head
+        ((2,), (1, 5, 3, 2)),  # a decay a channel, for all steps
+        ((3, 1, 2), (1, 3, 3, 2, 2)),  # shared by an axis between two that it has
+    ],
+)
+def test_the_scan_and_its_gradients_are_the_reference(a, b, reverse) -> None:
+    assert_equals_reference(linear_scan, scan_problem(a, b), reverse=reverse)
+
+
+@pytest.mark.parametrize(("steps", "reverse"), [(7, False), (13, True)])
+def test_chunks_of_steps_join_to_the_whole(steps, reverse, monkeypatch) -> None:
+    triton = import_module("recurra.core.kernels.linear_scan.triton")
+    monkeypatch.setattr(triton, "_CHUNK", 5)
+    problem, options = scan_problem((2, steps, 3), (2, steps, 3)), {"reverse": reverse}
+    assert_equals_reference(linear_scan, problem, **options, lengths=torch.tensor([steps, 0]))
+
+
+def test_the_scan_of_nothing_and_of_half_precision(monkeypatch) -> None:
+    for shape in [(0, 3, 2), (2, 0, 2), (2, 3, 0)]:
+        assert_equals_reference(linear_scan, scan_problem(shape, shape))
+    problem = scan_problem((1, 4, 2), (1, 4, 2))
+    problem["b"] = problem["b"].bfloat16()
+    h, last = linear_scan(**problem, backend="triton")
+    assert (h.dtype, last.dtype) == (torch.bfloat16, torch.float32)
+    assert_near([h, last], list(linear_scan(**problem, backend="reference")), 0)
+
+
+# flashrnn
+
+
+def cell_problem(cell: str, rows: int = 2, steps: int = 3, width: int = 5) -> Tensors:
+    """Two heads; the first row of an sLSTM is fresh, an LSTM has peepholes."""
+    kind = CELLS[cell]
+    states = random(rows, len(kind.states), 2, width, seed=3)
+    if cell == "slstm":
+        states[:, 2] = states[:, 2].abs() + 1
+        states[0] = 0
+    arguments = {
+        "wx": random(rows, steps, kind.n_input, 2, width),
+        "r": 0.5 * random(kind.n_recurrent, 2, width, width, seed=1),
+        "b": random(kind.n_gates, 2, width, seed=2),
+        "states": states,
+    }
+    return arguments | ({"peephole": random(3, 2, width, seed=4)} if kind.takes_peephole else {})
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_and_its_gradients_are_the_reference(cell) -> None:
+    assert_equals_reference(flashrnn, cell_problem(cell), cell=cell)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_of_unlike_lengths_in_reverse_with_all_their_states(cell) -> None:
+    options = {"reverse": True, "all_states": True, "lengths": torch.tensor([2, 0, 3])}
+    assert_equals_reference(flashrnn, cell_problem(cell, rows=3), cell=cell, **options)
+
+
+def test_more_rows_than_a_program_takes_and_half_precision() -> None:
+    problem = cell_problem("gru", rows=17, steps=1, width=1)
+    problem["wx"] = problem["wx"].bfloat16()
+    assert_equals_reference(flashrnn, problem, cell="gru")
+
+
+@pytest.mark.parametrize("size", [-100.0, 100.0])
+@pytest.mark.parametrize("cell", ["lstm", "slstm"])
+def test_large_gates_leave_finite_numbers(cell, size) -> None:
+    problem = cell_problem(cell, rows=1, steps=1, width=1)
+    problem["wx"] = torch.full_like(problem["wx"], size)
+    found = results(flashrnn, problem, cell=cell, backend="triton")
+    assert all(x.isfinite().all() for x in found)
+
+
+# ssd
+
+
+def ssd_problem(rows: int, steps: int, heads: int, groups: int, p: int, n: int) -> Tensors:
+    return {
+        "x": random(rows, steps, heads, p),
+        "log_a": -random(rows, steps, heads, seed=1).abs(),
+        "b": random(rows, steps, groups, n, seed=2),
+        "c": random(rows, steps, groups, n, seed=3),
+        "state": random(rows, heads, p, n, seed=4),
+    }
+
+
+def test_two_chunks_of_heads_in_groups_and_their_gradients_are_the_reference() -> None:
+    assert_equals_reference(ssd, ssd_problem(1, 66, 2, 1, 3, 4))
+
+
+def test_heads_wider_than_a_block(monkeypatch) -> None:
+    monkeypatch.setattr(import_module("recurra.core.kernels.ssd.triton"), "_BLOCK", 16)
+    assert_equals_reference(ssd, ssd_problem(1, 3, 1, 1, 17, 18))
+
+
+def test_state_space_duality_of_rows_of_unlike_lengths() -> None:
+    assert_equals_reference(ssd, ssd_problem(2, 5, 2, 2, 3, 2), lengths=torch.tensor([4, 0]))
+
+
+def test_a_decay_of_zero_and_a_head_of_nothing() -> None:
+    problem = ssd_problem(1, 5, 1, 1, 2, 2)
+    problem["log_a"][:, 2] = -torch.inf
+    found = results(ssd, problem, backend="triton")
+    expected = results(ssd, problem, backend="fast")
+    assert_near(found, expected)
+    assert_equals_reference(ssd, ssd_problem(1, 3, 1, 1, 0, 2))
+
+
+# Second derivatives, repeats
+
+
+@pytest.mark.parametrize(
+    ("run", "problem", "options"),
+    [
+        (linear_scan, scan_problem((1, 3, 2), (1, 3, 2)), {}),
+        (flashrnn, cell_problem("elman", rows=1, steps=2, width=2), {"cell": "elman"}),
+        (ssd, ssd_problem(1, 3, 1, 1, 2, 2), {}),
+    ],
+)
+def test_second_derivatives_are_those_of_the_reference(run, problem, options) -> None:
+    found = []
+    for backend in ("reference", "triton"):
+        leaves = [x.detach().clone().requires_grad_() for x in problem.values()]
+        y, last = run(**dict(zip(problem, leaves, strict=True)), **options, backend=backend)
+        first = torch.autograd.grad(y.square().sum() + last.sum(), leaves, create_graph=True)
+        loss = sum(x.square().sum() for x in first)
+        found.append(list(torch.autograd.grad(loss, leaves, materialize_grads=True)))
+    assert_near(*found)
+
+
+def test_repeats_are_equal_to_the_bit() -> None:
+    problem = cell_problem("gru", rows=1, steps=2, width=2)
+    first, second = (results(flashrnn, problem, cell="gru", backend="triton") for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+# When Triton runs
+
+
+def test_triton_runs_where_it_can_and_says_where_it_cannot(monkeypatch) -> None:
+    wants = triton_support.wants_triton
+    on_gpu, on_cpu = SimpleNamespace(is_cuda=True, device="cuda"), torch.ones(1)
+    assert wants("auto", on_gpu, torch.float32)
+    assert not wants("auto", on_gpu, torch.float64)
+    assert not wants("auto", on_cpu, torch.float32)
+    assert not wants("fast", on_gpu, torch.float32)
+    with pytest.raises(ValueError, match="computes in float32"):
+        wants("triton", on_gpu, torch.float64)
+    monkeypatch.delenv("TRITON_INTERPRET")
+    with pytest.raises(ValueError, match='takes tensors on a GPU, not on cpu: take backend="auto"'):
+        linear_scan(torch.ones(()), torch.ones(1, 2), backend="triton")
+    monkeypatch.setattr(triton_support, "_is_installed", lambda: False)
+    assert not wants("auto", on_gpu, torch.float32)
+    with pytest.raises(ValueError, match="needs the package triton"):
+        wants("triton", on_gpu, torch.float32)
+
+
+def test_heads_too_wide_for_a_chip_take_the_portable_form(monkeypatch) -> None:
+    front = import_module("recurra.core.kernels.flashrnn")
+    monkeypatch.setattr(front, "chip", lambda x: "sm_90")
+    assert front._fits("auto", torch.ones(64), torch.float32)
+    assert not front._fits("auto", torch.ones(65), torch.float32)
+    with pytest.raises(ValueError, match=r"heads of 65 on sm_90 \(the largest: 64\)"):
+        front._fits("triton", torch.ones(65), torch.float32)
+    assert not fits("sm_70", torch.float32, 1)
+    assert not fits("sm_90", torch.float64, 1)
