@@ -20,6 +20,7 @@ from recurra.core.kernels import (
     flashrnn,
     gated_linear_attention,
     linear_scan,
+    mixed_chunk_attention,
     prefix_attention,
     selective_scan,
     ssd,
@@ -326,6 +327,25 @@ def run_cell(
     return y, {"states": last}
 
 
+def chunk_inputs(size: Size) -> Tensors:
+    """Keys of both sums and values of three widths."""
+    shape = size.rows, size.steps
+    return {
+        "q": randn(*shape, size.width),
+        "k": randn(*shape, size.width),
+        "q_linear": randn(*shape, size.width + 2),
+        "k_linear": randn(*shape, size.width + 2),
+        "v": randn(*shape, size.width + 1),
+    }
+
+
+def run_chunks(
+    inputs: Tensors, state: Tensors | None, lengths: Length, backend: str, causal: bool
+) -> Result:
+    options = {"group": 4, "causal": causal, "lengths": lengths, "backend": backend}
+    return mixed_chunk_attention(**inputs, state=state, **options)
+
+
 def one_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result]:
     """Call a kernel that keeps one tensor as its state."""
 
@@ -339,6 +359,7 @@ def one_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result
 
 SCAN = {"along_time": ("a", "b"), "linear_in": ("b",), "decay": "a", "held": hold_scan}
 ONE_WAY = {"causal": False, "streams": False}
+CHUNKED = {"along_time": ("q", "k", "q_linear", "k_linear", "v"), "linear_in": ("v",)}
 BY_TORCH = {"loops": True, "compiles": False}
 
 CASES = [
@@ -355,6 +376,15 @@ CASES = [
         ("k", "v", "mask"),
         linear_in=("v",),
         mask="mask",
+    ),
+    kernel(
+        "mixed_chunk_attention",
+        chunk_inputs,
+        partial(run_chunks, causal=False),
+        **CHUNKED | ONE_WAY,
+    ),
+    kernel(
+        "mixed_chunk_attention causal", chunk_inputs, partial(run_chunks, causal=True), **CHUNKED
     ),
     kernel(
         "ssd",

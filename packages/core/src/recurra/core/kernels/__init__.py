@@ -8,6 +8,7 @@ from recurra.core.kernels.fir import fir
 from recurra.core.kernels.flashrnn import flashrnn
 from recurra.core.kernels.gated_linear_attention import gated_linear_attention
 from recurra.core.kernels.linear_scan import linear_scan
+from recurra.core.kernels.mixed_chunk_attention import mixed_chunk_attention
 from recurra.core.kernels.prefix_attention import prefix_attention
 from recurra.core.kernels.retention import retention
 from recurra.core.kernels.selective_scan import selective_scan
@@ -19,6 +20,7 @@ __all__ = [
     "flashrnn",
     "gated_linear_attention",
     "linear_scan",
+    "mixed_chunk_attention",
     "prefix_attention",
     "retention",
     "selective_scan",
