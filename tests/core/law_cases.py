@@ -26,7 +26,15 @@ from recurra.core.kernels import (
     ssd,
 )
 from recurra.core.kernels.flashrnn import CELLS
-from recurra.core.layers import RNN, Fsmn, GatedDeltaNet, Mamba2, PrefixAttention
+from recurra.core.layers import (
+    RNN,
+    Fsmn,
+    GatedAttention,
+    GatedDeltaNet,
+    Mamba2,
+    PrefixAttention,
+    RotaryEmbedding,
+)
 
 Tensors = dict[str, Tensor]
 Result = tuple[Tensor, Tensors]
@@ -358,6 +366,7 @@ def one_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result
 
 
 SCAN = {"along_time": ("a", "b"), "linear_in": ("b",), "decay": "a", "held": hold_scan}
+FLASH = {"expansion": 2, "d_key": 3, "rotary_dim": 2, "group": 4, "taps": 3}
 ONE_WAY = {"causal": False, "streams": False}
 CHUNKED = {"along_time": ("q", "k", "q_linear", "k_linear", "v"), "linear_in": ("v",)}
 BY_TORCH = {"loops": True, "compiles": False}
@@ -433,6 +442,14 @@ CASES = [
         "GatedDeltaNet",
         lambda width: GatedDeltaNet(width, heads=1, head_width=2, value_width=3, d_conv=2),
         loops=True,
+    ),
+    layer("GatedAttention", lambda width: GatedAttention(width, **FLASH)),
+    layer("GatedAttention causal", lambda width: GatedAttention(width, **FLASH, causal=True)),
+    layer("RotaryEmbedding", lambda width: RotaryEmbedding(2)),
+    layer(
+        "RotaryEmbedding halves",
+        lambda width: RotaryEmbedding(2 * width, pairs="halves"),
+        heads=2,
     ),
     layer("RNN lstm", lambda width: RNN(width, width), **BY_TORCH),
     layer("RNN gru", lambda width: RNN(width, width, cell="gru", n_layers=2), **BY_TORCH),

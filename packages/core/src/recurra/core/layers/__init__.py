@@ -8,9 +8,19 @@ Each declares `causal`, `streams`, `is_linear` and `look_ahead`, and says its `s
 """
 
 from recurra.core.layers.fsmn import Fsmn
+from recurra.core.layers.gated_attention import GatedAttention
 from recurra.core.layers.gated_delta_net import GatedDeltaNet
 from recurra.core.layers.mamba2 import Mamba2
 from recurra.core.layers.prefix_attention import PrefixAttention
 from recurra.core.layers.rnn import RNN
+from recurra.core.layers.rotary_embedding import RotaryEmbedding
 
-__all__ = ["RNN", "Fsmn", "GatedDeltaNet", "Mamba2", "PrefixAttention"]
+__all__ = [
+    "RNN",
+    "Fsmn",
+    "GatedAttention",
+    "GatedDeltaNet",
+    "Mamba2",
+    "PrefixAttention",
+    "RotaryEmbedding",
+]
