@@ -28,9 +28,11 @@ from recurra.core.kernels import (
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.layers import (
     RNN,
+    DenseFsmn,
     Fsmn,
     GatedAttention,
     GatedDeltaNet,
+    GatedFsmn,
     Mamba2,
     PrefixAttention,
     RotaryEmbedding,
@@ -448,7 +450,7 @@ CASES = [
     layer("RotaryEmbedding", lambda width: RotaryEmbedding(2)),
     layer(
         "RotaryEmbedding halves",
-        lambda width: RotaryEmbedding(2 * width, pairs="halves"),
+        lambda width: RotaryEmbedding(width, pairs="halves"),
         heads=2,
     ),
     layer("RNN lstm", lambda width: RNN(width, width), **BY_TORCH),
@@ -459,5 +461,8 @@ CASES = [
     ),
     layer("Fsmn", lambda width: Fsmn(width, order=5)),
     layer("Fsmn look-ahead", lambda width: Fsmn(width, order=4, look_ahead=3)),
+    layer("DenseFsmn", lambda width: DenseFsmn(width, order=12)),
+    layer("GatedFsmn", lambda width: GatedFsmn(width, 4, order=2, taps=3)),
+    layer("GatedFsmn dense", lambda width: GatedFsmn(width, 4, memory="dense", order=2, taps=3)),
     layer("PrefixAttention", lambda width: PrefixAttention(width, n_heads=2), heads=2),
 ]

@@ -11,13 +11,21 @@ CONV_MODULE = {
     "mdl.1.": "linear.",
     "mdl.3.sequential.1.conv.": "conv.",
 }
+FILTERS = {  # of `DenseFsmn`
+    "conv.conv1.weight": "filters.0.taps",
+    "conv.norm1.": "filters.0.norm.",
+    "conv.prelu1.weight": "filters.0.prelu",
+    "conv.conv2.weight": "filters.1.taps",
+    "conv.norm2.": "filters.1.norm.",
+    "conv.prelu2.weight": "filters.1.prelu",
+}
 
 
 def load(name: str, layer: nn.Module, names: dict[str, str]) -> tuple[Tensor, Tensor]:
     """Load the weights of a file into a layer and return its input and output, (B, T, C).
 
-    `names` are replacements inside the official names. Filters are (C, m, K, 1) there, and
-    (K, C, m) where ours are named `taps`.
+    `names` are replacements inside the official names, made in their order. Filters are
+    (C, m, K, 1) there, and (K, C, m) where ours are named `taps`.
     """
     tensors = load_file(FOLDER / f"{name}.safetensors")
     weights = {}
