@@ -34,8 +34,10 @@ from recurra.core.layers import (
     GatedDeltaNet,
     GatedFsmn,
     Mamba2,
+    NGramHead,
     PrefixAttention,
     RotaryEmbedding,
+    SwiGLU,
 )
 
 Tensors = dict[str, Tensor]
@@ -166,8 +168,18 @@ def kernel(
     )
 
 
-def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declared) -> Case:
-    """Make the case of a layer from a function that makes it d_model = heads * width wide."""
+def layer(
+    name: str,
+    make: Callable[[int], nn.Module],
+    heads: int = 1,
+    also: Callable[[Size], Tensors] = lambda size: {},
+    **declared,
+) -> Case:
+    """Make the case of a layer from a function that makes it d_model = heads * width wide.
+
+    `also` draws what it takes along time besides x, in the order of its arguments.
+    """
+    along_time = ("x", *also(Size()))
     probe = make(heads)
 
     @cache
@@ -175,7 +187,9 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
         return make(width).to(dtype)
 
     def loaded(inputs: Tensors, module: nn.Module) -> nn.Module:
-        module.load_state_dict({k: v for k, v in inputs.items() if k != "x"}, strict=False)
+        module.load_state_dict(
+            {k: v for k, v in inputs.items() if k not in along_time}, strict=False
+        )
         return module
 
     class Module(nn.Module):
@@ -185,21 +199,23 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
             self.layer = loaded(inputs, make(x.shape[-1]).to(x.dtype))
 
         def forward(self, inputs: Tensors, state: Tensors | None = None) -> Result:
-            return self.layer(inputs["x"], state)
+            return self.layer(*(inputs[name] for name in along_time), state)
 
     def call(inputs: Tensors, *args: object, method: str | None = None):
         """Call the layer with the weights among the inputs, so that gradients reach them."""
         module = template(inputs["x"].shape[-1], inputs["x"].dtype)
         if method is not None:
             return getattr(loaded(inputs, module), method)(*args)
-        weights = {k: v for k, v in inputs.items() if k != "x"}
-        return functional_call(module, weights, (inputs["x"], *args))
+        weights = {k: v for k, v in inputs.items() if k not in along_time}
+        given = (inputs[name] for name in along_time)
+        return functional_call(module, weights, (*given, *args))
 
     def draw(size: Size) -> Tensors:
         width = heads * size.width
         weights = dict(make(width).double().named_parameters())
         return {
             "x": randn(size.rows, size.steps, width, dtype=torch.float64),
+            **also(size),
             **{k: v.detach() for k, v in weights.items()},
         }
 
@@ -208,7 +224,7 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
         draw=draw,
         run=lambda inputs, state, lengths, backend: call(inputs, state, lengths),
         module=Module,
-        along_time=("x",),
+        along_time=along_time,
         begin=lambda inputs: call(inputs, inputs["x"], method="initial_state"),
         flush=lambda inputs, state: call(inputs, state, method="flush"),
         causal=probe.causal,
@@ -356,6 +372,10 @@ def run_chunks(
     return mixed_chunk_attention(**inputs, state=state, **options)
 
 
+def few_tokens(size: Size) -> Tensors:
+    return {"tokens": torch.randint(3, (size.rows, size.steps))}
+
+
 def one_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result]:
     """Call a kernel that keeps one tensor as its state."""
 
@@ -464,5 +484,8 @@ CASES = [
     layer("DenseFsmn", lambda width: DenseFsmn(width, order=12)),
     layer("GatedFsmn", lambda width: GatedFsmn(width, 4, order=2, taps=3)),
     layer("GatedFsmn dense", lambda width: GatedFsmn(width, 4, memory="dense", order=2, taps=3)),
+    layer("NGramHead", lambda width: NGramHead(width, n=1, slots=4), also=few_tokens),
+    layer("NGramHead full", lambda width: NGramHead(width, n=2, slots=5), also=few_tokens),
+    layer("SwiGLU", lambda width: SwiGLU(width, 4)),
     layer("PrefixAttention", lambda width: PrefixAttention(width, n_heads=2), heads=2),
 ]

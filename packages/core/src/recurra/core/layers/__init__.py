@@ -14,9 +14,11 @@ from recurra.core.layers.gated_attention import GatedAttention
 from recurra.core.layers.gated_delta_net import GatedDeltaNet
 from recurra.core.layers.gated_fsmn import GatedFsmn
 from recurra.core.layers.mamba2 import Mamba2
+from recurra.core.layers.ngram_head import NGramHead
 from recurra.core.layers.prefix_attention import PrefixAttention
 from recurra.core.layers.rnn import RNN
 from recurra.core.layers.rotary_embedding import RotaryEmbedding
+from recurra.core.layers.swiglu import SwiGLU
 
 __all__ = [
     "RNN",
@@ -26,7 +28,9 @@ __all__ = [
     "GatedDeltaNet",
     "GatedFsmn",
     "Mamba2",
+    "NGramHead",
     "PrefixAttention",
     "RotaryEmbedding",
+    "SwiGLU",
     "as_matrix",
 ]
