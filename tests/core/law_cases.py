@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from recurra.core.kernels import (
     delta_rule,
+    fft_conv,
     fir,
     flashrnn,
     gated_linear_attention,
@@ -271,6 +272,16 @@ def run_fir(inputs: Tensors, state: Tensors | None, lengths: Length, backend: st
     return y, {"x": last}
 
 
+def long_kernel_inputs(size: Size) -> Tensors:
+    return {"x": randn(size.rows, size.steps, size.width), "kernel": randn(9, size.width)}
+
+
+def run_fft_conv(inputs: Tensors, state: Tensors | None, lengths: Length, backend: str) -> Result:
+    before = None if state is None else state["x"]
+    y, last = fft_conv(**inputs, state=before, lengths=lengths, backend=backend)
+    return y, {"x": last}
+
+
 def attention_inputs(size: Size) -> Tensors:
     """Two heads whose values are one wider than their keys; one step in four is masked."""
     shape = size.rows, size.steps
@@ -401,6 +412,9 @@ CASES = [
         "fir", fir_inputs, run_fir, ("x",), linear_in=("x",), takes_lengths=False, keeps_inputs=True
     ),
     kernel(
+        "fft_conv", long_kernel_inputs, run_fft_conv, ("x",), linear_in=("x",), keeps_inputs=True
+    ),
+    kernel(
         "prefix_attention",
         attention_inputs,
         run_prefix,
@@ -481,7 +495,7 @@ CASES = [
     ),
     layer("Fsmn", lambda width: Fsmn(width, order=5)),
     layer("Fsmn look-ahead", lambda width: Fsmn(width, order=4, look_ahead=3)),
-    layer("DenseFsmn", lambda width: DenseFsmn(width, order=12)),
+    layer("DenseFsmn", lambda width: DenseFsmn(width, order=3)),
     layer("GatedFsmn", lambda width: GatedFsmn(width, 4, order=2, taps=3)),
     layer("GatedFsmn dense", lambda width: GatedFsmn(width, 4, memory="dense", order=2, taps=3)),
     layer("NGramHead", lambda width: NGramHead(width, n=1, slots=4), also=few_tokens),

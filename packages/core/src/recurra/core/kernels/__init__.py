@@ -4,6 +4,7 @@ Each has a `reference` (the definition, a plain loop) and a `fast` form, and a f
 """
 
 from recurra.core.kernels.delta_rule import delta_rule
+from recurra.core.kernels.fft_conv import fft_conv
 from recurra.core.kernels.fir import fir
 from recurra.core.kernels.flashrnn import flashrnn
 from recurra.core.kernels.gated_linear_attention import gated_linear_attention
@@ -16,6 +17,7 @@ from recurra.core.kernels.ssd import ssd
 
 __all__ = [
     "delta_rule",
+    "fft_conv",
     "fir",
     "flashrnn",
     "gated_linear_attention",
