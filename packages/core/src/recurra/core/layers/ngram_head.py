@@ -94,7 +94,8 @@ class NGramHead(nn.Module):
         follower = torch.where(written[..., None], follower, 0)  # (B, T + 1, C + 1)
         run = _one_step if x.shape[1] == 1 else _all_steps
         found, table = run(hashes, known, written, follower, before)
-        mean = (found[..., :-1] / found[..., -1:].clamp(min=1)).to(x.dtype)
+        times = found[..., -1:]
+        mean = (found[..., :-1] / torch.where(times > 0.5, times, 1)).to(x.dtype)
         y = self.skip(x) + self.follow(mean)
         return (y if lengths is None else torch.where(steps_inside(lengths, y), y, 0)), {
             "tokens": last_steps(line, self.n, x.shape[1], lengths),
@@ -136,7 +137,9 @@ def _one_step(
     same = (before["tags"] == hashes[:, :1]) & (slots < used)  # (B, slots)
     new = written[:, :1] & ~same.any(1, keepdim=True)
     here = (same & written[:, :1]) | (new & (slots == used))
-    sums = before["sums"] + torch.where(here[..., None], follower[:, :1], 0)
+    # What an unused slot holds does not count.
+    sums = torch.where((slots < used)[..., None], before["sums"], 0)
+    sums = sums + torch.where(here[..., None], follower[:, :1], 0)
     tags = torch.where(here, hashes[:, :1], before["tags"])
     used = (used + new).clamp(max=len(slots))
     asked = (tags == hashes[:, 1:]) & (slots < used) & known[:, 1:]

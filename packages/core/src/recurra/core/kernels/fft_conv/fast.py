@@ -8,7 +8,7 @@ def convolve(line: Tensor, kernel: Tensor) -> Tensor:
     """Convolve line (B, K - 1 + T, C) with kernel (K, C) where all of it is met: (B, T, C)."""
     span = kernel.shape[0] - 1
     n_steps = line.shape[1] - span
-    if n_steps == 0:
+    if n_steps == 0 or line.shape[0] == 0 or line.shape[2] == 0:
         return line[:, span:]
     if n_steps == 1:  # of a stream
         return (line * kernel.flip(0)).sum(1, keepdim=True)
