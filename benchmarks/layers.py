@@ -74,9 +74,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread")
-    print(f"x (1, T, {WIDTH}), float32, forward, ms, minimum of {args.repeats}")
+    print(f"x (1, T, {WIDTH}), float32, forward, ms, minimum of {args.repeats} or more")
     print(f"{'T':34}" + "".join(f"{steps:>9}" for steps in STEPS))
-    columns = [measured(steps, args.repeats) for steps in STEPS]
+    # Short rows take milliseconds, in which noise shows: they get more repeats.
+    columns = [measured(steps, args.repeats * max(1, 1024 // steps)) for steps in STEPS]
     rows = {name: [column[name] for column in columns] for name in LAYERS}
     for name, row in rows.items():
         print(f"{name:34}" + "".join(f"{ms:9.2f}" for ms in row))
