@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.kernels import mixed_chunk_attention
-from recurra.core.kernels.lengths import last_steps, steps_inside, zero_beyond
+from recurra.core.kernels.lengths import last_steps, zero_beyond
 from recurra.core.kernels.mixed_chunk_attention import initial_state
 from recurra.core.layers.conv_module import ConvModule
 from recurra.core.layers.rotary_embedding import RotaryEmbedding
@@ -100,12 +100,12 @@ class GatedAttention(nn.Module):
         shifted, after_shift = self._shift(x, before.get("shifted"), lengths)
         hidden, after_hidden = self.to_hidden(shifted, before.get("hidden"), lengths)
         qk, after_qk = self.to_qk(shifted, before.get("qk"), lengths)
-        attended, attention = self._attend(qk, hidden, before, lengths)
+        attended, attention = self._attend(qk, hidden, state, lengths)
         v, u = hidden.chunk(2, dim=-1)
         v_attended, u_attended = attended.chunk(2, dim=-1)
         gated = (u_attended * v) * torch.sigmoid(v_attended * u)
         out, after_out = self.to_out(gated, before.get("out"), lengths)
-        y = x + out if lengths is None else torch.where(steps_inside(lengths, x), x + out, 0)
+        (y,) = zero_beyond(lengths, x + out)
         if not self.causal:
             return y, {}
         last = {"shifted": after_shift, "hidden": after_hidden, "qk": after_qk, "out": after_out}
@@ -145,11 +145,11 @@ class GatedAttention(nn.Module):
         return torch.cat([line[:, : x.shape[1]], kept], dim=-1), last
 
     def _attend(
-        self, qk: Tensor, values: Tensor, before: State, lengths: Tensor | None
+        self, qk: Tensor, values: Tensor, state: State | None, lengths: Tensor | None
     ) -> tuple[Tensor, State]:
         """Attend with both values at once: they share the weights."""
         heads = qk[:, :, None] * self.gamma + self.beta  # (B, T, 4, N)
-        position = before["position"] if before else heads.new_zeros(1, dtype=torch.int64)
+        position = state["position"] if state else heads.new_zeros(1, dtype=torch.int64)
         q, q_linear, k, k_linear = self.rotary.rotate(heads, position).unbind(2)
         return mixed_chunk_attention(
             q,
@@ -160,6 +160,6 @@ class GatedAttention(nn.Module):
             group=self.group,
             causal=self.causal,
             dropout=self.dropout if self.training else 0.0,
-            state=before or None,
+            state=state,
             lengths=lengths,
         )

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.core.kernels import linear_scan
-from recurra.core.kernels.lengths import check_lengths, last_steps, steps_inside, zero_beyond
+from recurra.core.kernels.lengths import check_lengths, last_steps, zero_beyond
 
 State = dict[str, Tensor]
 _UNUSED = torch.iinfo(torch.int64).max
@@ -97,7 +97,7 @@ class NGramHead(nn.Module):
         times = found[..., -1:]
         mean = (found[..., :-1] / torch.where(times > 0.5, times, 1)).to(x.dtype)
         y = self.skip(x) + self.follow(mean)
-        return (y if lengths is None else torch.where(steps_inside(lengths, y), y, 0)), {
+        return zero_beyond(lengths, y)[0], {
             "tokens": last_steps(line, self.n, x.shape[1], lengths),
             "seen": (before["seen"] + counts).clamp(max=self.n),
             **table,

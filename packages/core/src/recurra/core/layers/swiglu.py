@@ -1,10 +1,9 @@
 """SwiGLU: the feedforward part of a transformer, with a gate."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra.core.kernels.lengths import steps_inside, zero_beyond
+from recurra.core.kernels.lengths import zero_beyond
 
 State = dict[str, Tensor]
 
@@ -56,7 +55,7 @@ class SwiGLU(nn.Module):
         (x,) = zero_beyond(lengths, x)
         hidden = self.dropout(functional.silu(self.gate(x)) * self.up(x))
         y = self.dropout(self.out(hidden))
-        return (y if lengths is None else torch.where(steps_inside(lengths, y), y, 0)), {}
+        return zero_beyond(lengths, y)[0], {}
 
     def initial_state(self, x: Tensor) -> State:
         """Return the empty state."""
