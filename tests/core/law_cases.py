@@ -16,16 +16,30 @@ from torch.nn import functional
 
 from recurra.core.kernels import (
     delta_rule,
+    fft_conv,
     fir,
     flashrnn,
     gated_linear_attention,
     linear_scan,
+    mixed_chunk_attention,
     prefix_attention,
     selective_scan,
     ssd,
 )
 from recurra.core.kernels.flashrnn import CELLS
-from recurra.core.layers import RNN, Fsmn, GatedDeltaNet, Mamba2, PrefixAttention
+from recurra.core.layers import (
+    RNN,
+    DenseFsmn,
+    Fsmn,
+    GatedAttention,
+    GatedDeltaNet,
+    GatedFsmn,
+    Mamba2,
+    NGramHead,
+    PrefixAttention,
+    RotaryEmbedding,
+    SwiGLU,
+)
 
 Tensors = dict[str, Tensor]
 Result = tuple[Tensor, Tensors]
@@ -155,8 +169,18 @@ def kernel(
     )
 
 
-def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declared) -> Case:
-    """Make the case of a layer from a function that makes it d_model = heads * width wide."""
+def layer(
+    name: str,
+    make: Callable[[int], nn.Module],
+    heads: int = 1,
+    also: Callable[[Size], Tensors] = lambda size: {},
+    **declared,
+) -> Case:
+    """Make the case of a layer from a function that makes it d_model = heads * width wide.
+
+    `also` draws what it takes along time besides x, in the order of its arguments.
+    """
+    along_time = ("x", *also(Size()))
     probe = make(heads)
 
     @cache
@@ -164,7 +188,9 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
         return make(width).to(dtype)
 
     def loaded(inputs: Tensors, module: nn.Module) -> nn.Module:
-        module.load_state_dict({k: v for k, v in inputs.items() if k != "x"}, strict=False)
+        module.load_state_dict(
+            {k: v for k, v in inputs.items() if k not in along_time}, strict=False
+        )
         return module
 
     class Module(nn.Module):
@@ -174,21 +200,23 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
             self.layer = loaded(inputs, make(x.shape[-1]).to(x.dtype))
 
         def forward(self, inputs: Tensors, state: Tensors | None = None) -> Result:
-            return self.layer(inputs["x"], state)
+            return self.layer(*(inputs[name] for name in along_time), state)
 
     def call(inputs: Tensors, *args: object, method: str | None = None):
         """Call the layer with the weights among the inputs, so that gradients reach them."""
         module = template(inputs["x"].shape[-1], inputs["x"].dtype)
         if method is not None:
             return getattr(loaded(inputs, module), method)(*args)
-        weights = {k: v for k, v in inputs.items() if k != "x"}
-        return functional_call(module, weights, (inputs["x"], *args))
+        weights = {k: v for k, v in inputs.items() if k not in along_time}
+        given = (inputs[name] for name in along_time)
+        return functional_call(module, weights, (*given, *args))
 
     def draw(size: Size) -> Tensors:
         width = heads * size.width
         weights = dict(make(width).double().named_parameters())
         return {
             "x": randn(size.rows, size.steps, width, dtype=torch.float64),
+            **also(size),
             **{k: v.detach() for k, v in weights.items()},
         }
 
@@ -197,7 +225,7 @@ def layer(name: str, make: Callable[[int], nn.Module], heads: int = 1, **declare
         draw=draw,
         run=lambda inputs, state, lengths, backend: call(inputs, state, lengths),
         module=Module,
-        along_time=("x",),
+        along_time=along_time,
         begin=lambda inputs: call(inputs, inputs["x"], method="initial_state"),
         flush=lambda inputs, state: call(inputs, state, method="flush"),
         causal=probe.causal,
@@ -241,6 +269,16 @@ def fir_inputs(size: Size) -> Tensors:
 def run_fir(inputs: Tensors, state: Tensors | None, lengths: Length, backend: str) -> Result:
     before = None if state is None else state["x"]
     y, last = fir(**inputs, dilation=2, state=before, backend=backend)
+    return y, {"x": last}
+
+
+def long_kernel_inputs(size: Size) -> Tensors:
+    return {"x": randn(size.rows, size.steps, size.width), "kernel": randn(9, size.width)}
+
+
+def run_fft_conv(inputs: Tensors, state: Tensors | None, lengths: Length, backend: str) -> Result:
+    before = None if state is None else state["x"]
+    y, last = fft_conv(**inputs, state=before, lengths=lengths, backend=backend)
     return y, {"x": last}
 
 
@@ -326,6 +364,29 @@ def run_cell(
     return y, {"states": last}
 
 
+def chunk_inputs(size: Size) -> Tensors:
+    """Keys of both sums and values of three widths."""
+    shape = size.rows, size.steps
+    return {
+        "q": randn(*shape, size.width),
+        "k": randn(*shape, size.width),
+        "q_linear": randn(*shape, size.width + 2),
+        "k_linear": randn(*shape, size.width + 2),
+        "v": randn(*shape, size.width + 1),
+    }
+
+
+def run_chunks(
+    inputs: Tensors, state: Tensors | None, lengths: Length, backend: str, causal: bool
+) -> Result:
+    options = {"group": 4, "causal": causal, "lengths": lengths, "backend": backend}
+    return mixed_chunk_attention(**inputs, state=state, **options)
+
+
+def few_tokens(size: Size) -> Tensors:
+    return {"tokens": torch.randint(3, (size.rows, size.steps))}
+
+
 def one_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result]:
     """Call a kernel that keeps one tensor as its state."""
 
@@ -338,7 +399,9 @@ def one_state(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Result
 
 
 SCAN = {"along_time": ("a", "b"), "linear_in": ("b",), "decay": "a", "held": hold_scan}
+FLASH = {"expansion": 2, "d_key": 3, "rotary_dim": 2, "group": 4, "taps": 3}
 ONE_WAY = {"causal": False, "streams": False}
+CHUNKED = {"along_time": ("q", "k", "q_linear", "k_linear", "v"), "linear_in": ("v",)}
 BY_TORCH = {"loops": True, "compiles": False}
 
 CASES = [
@@ -349,12 +412,24 @@ CASES = [
         "fir", fir_inputs, run_fir, ("x",), linear_in=("x",), takes_lengths=False, keeps_inputs=True
     ),
     kernel(
+        "fft_conv", long_kernel_inputs, run_fft_conv, ("x",), linear_in=("x",), keeps_inputs=True
+    ),
+    kernel(
         "prefix_attention",
         attention_inputs,
         run_prefix,
         ("k", "v", "mask"),
         linear_in=("v",),
         mask="mask",
+    ),
+    kernel(
+        "mixed_chunk_attention",
+        chunk_inputs,
+        partial(run_chunks, causal=False),
+        **CHUNKED | ONE_WAY,
+    ),
+    kernel(
+        "mixed_chunk_attention causal", chunk_inputs, partial(run_chunks, causal=True), **CHUNKED
     ),
     kernel(
         "ssd",
@@ -404,6 +479,14 @@ CASES = [
         lambda width: GatedDeltaNet(width, heads=1, head_width=2, value_width=3, d_conv=2),
         loops=True,
     ),
+    layer("GatedAttention", lambda width: GatedAttention(width, **FLASH)),
+    layer("GatedAttention causal", lambda width: GatedAttention(width, **FLASH, causal=True)),
+    layer("RotaryEmbedding", lambda width: RotaryEmbedding(2)),
+    layer(
+        "RotaryEmbedding halves",
+        lambda width: RotaryEmbedding(width, pairs="halves"),
+        heads=2,
+    ),
     layer("RNN lstm", lambda width: RNN(width, width), **BY_TORCH),
     layer("RNN gru", lambda width: RNN(width, width, cell="gru", n_layers=2), **BY_TORCH),
     layer("RNN both ways", lambda width: RNN(width, width, bidirectional=True), **BY_TORCH),
@@ -412,5 +495,11 @@ CASES = [
     ),
     layer("Fsmn", lambda width: Fsmn(width, order=5)),
     layer("Fsmn look-ahead", lambda width: Fsmn(width, order=4, look_ahead=3)),
+    layer("DenseFsmn", lambda width: DenseFsmn(width, order=3)),
+    layer("GatedFsmn", lambda width: GatedFsmn(width, 4, order=2, taps=3)),
+    layer("GatedFsmn dense", lambda width: GatedFsmn(width, 4, memory="dense", order=2, taps=3)),
+    layer("NGramHead", lambda width: NGramHead(width, n=1, slots=4), also=few_tokens),
+    layer("NGramHead full", lambda width: NGramHead(width, n=2, slots=5), also=few_tokens),
+    layer("SwiGLU", lambda width: SwiGLU(width, 4)),
     layer("PrefixAttention", lambda width: PrefixAttention(width, n_heads=2), heads=2),
 ]

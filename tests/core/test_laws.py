@@ -139,7 +139,9 @@ def test_future_steps_change_past_outputs_as_declared(case: Case) -> None:
         for k, v in inputs.items()
     }
     outputs = [case.run(given, None, None, "auto")[0] for given in (inputs, changed)]
-    first = int((outputs[0] != outputs[1]).flatten(2).any(2).any(0).nonzero()[0])
+    # Not `!=`: a Fourier transform rounds each step by all of them.
+    differ = (outputs[0] - outputs[1]).abs() > 1e-12
+    first = int(differ.flatten(2).any(2).any(0).nonzero()[0])
     assert first == (at - case.look_ahead if case.streams else 0)
 
 
@@ -326,7 +328,7 @@ def test_16_bit_inputs_give_outputs_in_16_bits_and_states_in_32(
     expected, _ = case.run(case.cast(inputs, torch.float64), None, None, "reference")
     assert y.dtype == dtype
     state_dtype = dtype if case.keeps_inputs else torch.float32
-    assert {x.dtype for x in floating(last).values()} == {state_dtype}
+    assert {x.dtype for x in floating(last).values()} <= {state_dtype}
     assert_near(y, expected, 1e-2)
 
 

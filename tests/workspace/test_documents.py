@@ -25,6 +25,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/conventions.md",
+    "docs/layers.md",
     "packages/core/README.md",
     "packages/speech/README.md",
     "packages/recsys/README.md",
@@ -80,6 +81,7 @@ def tree(copy_project: Callable[[Path], Path], tmp_path: Path) -> Path:
         pytest.param("packages/speech/README.md", marks=pytest.mark.slow),
         pytest.param("packages/recsys/README.md", marks=pytest.mark.slow),
         pytest.param("packages/core/README.md", marks=pytest.mark.slow),
+        "docs/layers.md",
     ],
 )
 def test_commands_and_examples_run_as_written(page: str, tree: Path) -> None:

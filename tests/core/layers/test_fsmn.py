@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tests.core.layers.mossformer2_vectors import load
 
 from recurra.core.layers import Fsmn
 
@@ -30,3 +31,9 @@ def test_axes_between_time_and_channel_are_rows_that_stream(layer):
     for name, value in whole_state.items():
         torch.testing.assert_close(state[name], value, rtol=0, atol=1e-12)
     torch.testing.assert_close(whole[:, :, 2, 1], layer(x[:, :, 2, 1])[0], rtol=0, atol=1e-12)
+
+
+def test_taps_on_both_sides_are_mossformer2s_official_numbers():
+    layer = Fsmn(8, order=20, look_ahead=19)
+    x, expected = load("se_UniDeepFsmn_bi", layer, {"conv1.weight": "taps"})
+    torch.testing.assert_close(layer(x)[0], expected, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""What the chunked kernels share: rows of unlike lengths, cutting time, decays inside a chunk.
+"""What the chunked kernels share: their dtype, cutting time, decays inside a chunk.
 
 A linear recurrence with a matrix as its state costs a product of matrices per chunk of steps
 instead of one outer product per step. Decays are taken as logarithms, and only sums of them over
@@ -9,32 +9,6 @@ decay of zero (-inf) is as good as any other.
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-
-def check_lengths(lengths: Tensor | None, x: Tensor) -> None:
-    """Raise ValueError unless `lengths` is None or integers (B,) for x (B, T, ...)."""
-    if lengths is None:
-        return
-    if lengths.shape != x.shape[:1]:
-        raise ValueError(f"lengths must be (B,) = {tuple(x.shape[:1])}, not {tuple(lengths.shape)}")
-    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
-        raise ValueError(f"lengths must be integers, not {lengths.dtype}")
-
-
-def zero_beyond(lengths: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Put zeros in each (B, T, ...) from its row's length on, whatever stood there.
-
-    A zero in a logarithm of a decay keeps the state, a zero in an input adds nothing to it: the
-    state after the last step is the one after the last counted step. Gradients there are zero even
-    where the inputs are NaN, which a product with a mask would not give.
-    """
-    if lengths is None:
-        return inputs
-    steps = torch.arange(inputs[0].shape[1], device=inputs[0].device)
-    inside = steps < lengths.to(steps.device)[:, None]  # (B, T)
-    return tuple(
-        torch.where(inside.reshape(inside.shape + (1,) * (x.dim() - 2)), x, 0) for x in inputs
-    )
 
 
 def accumulation_dtype(*inputs: Tensor) -> torch.dtype:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.kernels import fir
+from recurra.core.kernels.lengths import last_steps, zero_beyond
 
 State = dict[str, Tensor]
 
@@ -54,23 +55,17 @@ class Fsmn(nn.Module):
             (B, look_ahead, ..., C).
         """
         before = state or self.initial_state(x)
-        if lengths is not None:
-            inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-            inside = inside.reshape(inside.shape + (1,) * (x.dim() - 2))
-            # Chosen, not multiplied: zero times NaN is NaN, in the gradient of the weights too.
-            x = torch.where(inside, x, 0)
-        p = self.project(torch.relu(self.linear(x)))
-        if lengths is not None:
-            p = torch.where(inside, p, 0)
+        (x,) = zero_beyond(lengths, x)
+        (p,) = zero_beyond(lengths, self.project(torch.relu(self.linear(x))))
         line = torch.cat([before["memory"], p], dim=1)
         late = x
-        next_state = {"memory": _last_steps(line, self._span, p.shape[1], lengths)}
+        next_state = {"memory": last_steps(line, self._span, p.shape[1], lengths)}
         if self.look_ahead:
             delayed = torch.cat([before["skipped"], x], dim=1)
             late = x if state is None else delayed[:, : x.shape[1]]
-            next_state["skipped"] = _last_steps(delayed, self.look_ahead, x.shape[1], lengths)
+            next_state["skipped"] = last_steps(delayed, self.look_ahead, x.shape[1], lengths)
         y = late + self._remember(line, 0 if state is not None else self.look_ahead)
-        return (y if lengths is None else torch.where(inside, y, 0)), next_state
+        return zero_beyond(lengths, y)[0], next_state
 
     def initial_state(self, x: Tensor) -> State:
         """Return the state before the first step, for rows shaped and typed as x (B, T, ..., C)."""
@@ -107,13 +102,3 @@ class Fsmn(nn.Module):
         # Under autocast the line is in a lower precision than the parameters.
         y, _ = fir(line[:, ahead:].flatten(2), taps.to(line.dtype), left=0, right=ahead)
         return y.reshape(y.shape[0], y.shape[1], *line.shape[2:])
-
-
-def _last_steps(line: Tensor, count: int, n_new: int, lengths: Tensor | None) -> Tensor:
-    """Return the `count` steps of `line` that end at each row's length in its `n_new` new steps."""
-    if lengths is None:
-        return line[:, line.shape[1] - count :]
-    start = line.shape[1] - n_new - count + lengths  # (B,)
-    steps = start[:, None] + torch.arange(count, device=line.device)  # (B, count)
-    rows = torch.arange(line.shape[0], device=line.device)[:, None]
-    return line[rows, steps]

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.core.kernels import delta_rule
+from recurra.core.kernels.lengths import steps_inside
 from recurra.core.layers.mamba2 import initial_dt_bias
 from recurra.core.layers.short_conv import ShortConv
 
@@ -82,7 +83,7 @@ class GatedDeltaNet(nn.Module):
         """
         before = state or self.initial_state(x)
         if lengths is not None:
-            inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
+            inside = steps_inside(lengths, x)
             x = torch.where(inside, x, 0)
         q, after_q = self.q_conv1d(self.q_proj(x), before["q"], lengths)
         k, after_k = self.k_conv1d(self.k_proj(x), before["k"], lengths)

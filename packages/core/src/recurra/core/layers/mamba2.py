@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.core.kernels import ssd
+from recurra.core.kernels.lengths import steps_inside
 from recurra.core.layers.short_conv import ShortConv
 
 State = dict[str, Tensor]
@@ -88,7 +89,7 @@ class Mamba2(nn.Module):
         """
         before = state or self.initial_state(x)
         if lengths is not None:
-            inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
+            inside = steps_inside(lengths, x)
             x = torch.where(inside, x, 0)
         z, filtered, dt = self.in_proj(x).split([self.d_inner, self.d_filtered, self.heads], dim=-1)
         filtered, conv = self.conv1d(filtered, before["conv"], lengths)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.kernels import prefix_attention
+from recurra.core.kernels.lengths import zero_beyond
 
 State = dict[str, Tensor]
 
@@ -48,16 +49,11 @@ class PrefixAttention(nn.Module):
         Returns:
             y (B, T, C), and the state after each row's last step: "prefix" (B, H, C / H + 2).
         """
-        if lengths is not None:
-            inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-            x = torch.where(inside.unsqueeze(-1), x, 0)
+        (x,) = zero_beyond(lengths, x)
         k, v = (self._heads(matrix(x)) for matrix in (self.key, self.value))
         before = None if state is None else state["prefix"]
         averages, prefix = prefix_attention(self.query, k, v, before, lengths=lengths)
-        y = self.out(averages.flatten(2))
-        if lengths is not None:
-            y = torch.where(inside.unsqueeze(-1), y, 0)
-        return y, {"prefix": prefix}
+        return zero_beyond(lengths, self.out(averages.flatten(2)))[0], {"prefix": prefix}
 
     def initial_state(self, x: Tensor) -> State:
         """Return the state before the first step, for rows typed as x (B, T, C)."""

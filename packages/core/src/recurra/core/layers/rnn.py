@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from recurra.core.kernels.flashrnn import CELLS, CellName, flashrnn
+from recurra.core.kernels.lengths import zero_beyond
 
 State = dict[str, Tensor]
 
@@ -156,9 +157,7 @@ class RNN(nn.Module):
 
     def _by_kernel(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         """Run `flashrnn` layer by layer."""
-        if lengths is not None:
-            inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]
-            x = x.where(inside[..., None], 0)
+        (x,) = zero_beyond(lengths, x)
         before = torch.stack([state[name] for name in CELLS[self.cell].states], dim=2)
         after: list[Tensor] = []
         for layer in range(self.n_layers):

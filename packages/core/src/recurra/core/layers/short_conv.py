@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.kernels import fir
+from recurra.core.kernels.lengths import last_steps
 
 
 class ShortConv(nn.Module):
@@ -31,8 +32,7 @@ class ShortConv(nn.Module):
         y, last = fir(x, self.weight.permute(2, 0, 1).to(x.dtype), state=state.to(x.dtype))
         if lengths is not None:
             line = torch.cat([state.to(x.dtype), x], dim=1)
-            steps = lengths[:, None] + torch.arange(state.shape[1], device=x.device)
-            last = line[torch.arange(x.shape[0], device=x.device)[:, None], steps]
+            last = last_steps(line, state.shape[1], x.shape[1], lengths)
         return (y if self.bias is None else y + self.bias.to(x.dtype)), last
 
     def initial_state(self, x: Tensor) -> Tensor:

@@ -5,13 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from recurra.core.kernels.chunks import (
-    accumulation_dtype,
-    check_attention,
-    check_lengths,
-    zero_beyond,
-)
+from recurra.core.kernels.chunks import accumulation_dtype, check_attention
 from recurra.core.kernels.delta_rule import fast, reference
+from recurra.core.kernels.lengths import check_lengths, zero_beyond
 
 Backend = Literal["auto", "reference", "fast"]
 

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from recurra.core.kernels.lengths import check_lengths, steps_inside
 from recurra.core.kernels.linear_scan import fast, reference
 from recurra.core.kernels.triton_support import wants_triton
 
@@ -58,8 +59,7 @@ def linear_scan(
     decay = decay.expand(-1, b.shape[1], *decay.shape[2:])
     added = b.to(dtype)
     if lengths is not None:
-        inside = torch.arange(b.shape[1], device=b.device) < lengths[:, None]
-        inside = inside.reshape(inside.shape + (1,) * (b.dim() - 2))
+        inside = steps_inside(lengths, b)
         decay, added = torch.where(inside, decay, 1), torch.where(inside, added, 0)
     run = reference.scan if backend == "reference" else fast.scan
     if wants_triton(backend, b, dtype):
@@ -91,9 +91,4 @@ def _check(a: Tensor, b: Tensor, h0: Tensor | None, lengths: Tensor | None) -> N
         raise ValueError(
             f"h0 must be (B, ...) = {(b.shape[0], *b.shape[2:])}, not {tuple(h0.shape)}"
         )
-    if lengths is not None and (
-        lengths.shape != b.shape[:1] or lengths.is_floating_point() or lengths.dtype == torch.bool
-    ):
-        raise ValueError(
-            f"lengths must be ({b.shape[0]},) integers, not {tuple(lengths.shape)} {lengths.dtype}"
-        )
+    check_lengths(lengths, b)

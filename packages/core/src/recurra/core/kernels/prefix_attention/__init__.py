@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from recurra.core.kernels.lengths import check_lengths
 from recurra.core.kernels.prefix_attention import fast, reference
 
 Backend = Literal["auto", "reference", "fast"]
@@ -123,9 +124,4 @@ def _check(
         raise ValueError(
             f"mask must be (B, T) = {(rows, steps)} booleans, not {tuple(mask.shape)} {mask.dtype}"
         )
-    if lengths is not None and (
-        lengths.shape != (rows,) or lengths.is_floating_point() or lengths.dtype == torch.bool
-    ):
-        raise ValueError(
-            f"lengths must be ({rows},) integers, not {tuple(lengths.shape)} {lengths.dtype}"
-        )
+    check_lengths(lengths, k)

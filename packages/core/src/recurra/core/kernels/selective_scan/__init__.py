@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from recurra.core.kernels.chunks import accumulation_dtype, check_lengths, zero_beyond
+from recurra.core.kernels.chunks import accumulation_dtype
+from recurra.core.kernels.lengths import check_lengths, zero_beyond
 from recurra.core.kernels.selective_scan import fast, reference
 
 Backend = Literal["auto", "reference", "fast"]

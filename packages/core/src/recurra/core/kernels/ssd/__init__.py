@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from recurra.core.kernels.chunks import accumulation_dtype, check_lengths, zero_beyond
+from recurra.core.kernels.chunks import accumulation_dtype
+from recurra.core.kernels.lengths import check_lengths, zero_beyond
 from recurra.core.kernels.ssd import fast, reference
 from recurra.core.kernels.triton_support import wants_triton
 
