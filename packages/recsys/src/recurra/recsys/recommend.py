@@ -60,12 +60,12 @@ def show(found: Recommendations, output: Path | None, *, json: bool) -> None:
     else:
         print_table(found.table.head(SHOWN).rows(), found.table.columns)
     if found.unknown_items:
-        print(f"{found.unknown_items} unknown items were skipped", file=sys.stderr)
+        print(f"skipped unknown items: {found.unknown_items}", file=sys.stderr)
     if found.cold_starts:
         print(
-            f"{found.cold_starts} histories without a known item got the most popular items",
+            f"histories without a known item, given the most popular: {found.cold_starts}",
             file=sys.stderr,
         )
     if output is None and not json and len(found.table) > SHOWN:
         left = len(found.table) - SHOWN
-        print(f"{left} more rows; give -o FILE for all of them", file=sys.stderr)
+        print(f"further rows: {left}; -o FILE has all of them", file=sys.stderr)
