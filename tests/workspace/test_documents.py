@@ -26,6 +26,7 @@ PAGES = [
     "CHANGELOG.md",
     "docs/conventions.md",
     "docs/layers.md",
+    "docs/training.md",
     "packages/core/README.md",
     "packages/speech/README.md",
     "packages/recsys/README.md",
@@ -81,6 +82,7 @@ def tree(copy_project: Callable[[Path], Path], tmp_path: Path) -> Path:
         pytest.param("packages/speech/README.md", marks=pytest.mark.slow),
         pytest.param("packages/recsys/README.md", marks=pytest.mark.slow),
         pytest.param("packages/core/README.md", marks=pytest.mark.slow),
+        pytest.param("docs/training.md", marks=pytest.mark.slow),
         "docs/layers.md",
     ],
 )
