@@ -23,6 +23,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from recurra.core.kernels import triton_support
+from recurra.core.kernels.fir import triton as fir
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn import triton as flashrnn
 from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
@@ -188,6 +189,13 @@ def ssd_launches(rows: int, steps: int, heads: int = 4, width: int = 128) -> Non
     (y.sum() + last.sum()).backward()
 
 
+def fir_launches(rows: int, steps: int, channels: int = 256, group: int = 2) -> None:
+    """Run a filter with five taps, two channels each, forward and backward."""
+    fir.fir_valid(
+        leaf(rows, steps + 8, channels * group), leaf(5, channels, group), 2
+    ).sum().backward()
+
+
 def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[Launch]]]:
     """Yield all launches with the widest heads that are said to fit, by the kernel's name."""
     with recorded(chip) as launches:
@@ -196,6 +204,9 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         ssd_launches(rows, steps)
     yield "ssd", launches
+    with recorded(chip) as launches:
+        fir_launches(rows, steps)
+    yield "fir", launches
     width = LARGEST_HEAD[chip]
     for cell in CELLS:
         with recorded(chip) as launches:

@@ -10,7 +10,7 @@ from tests.core.kernels.interpreter import guards
 from torch import Tensor
 from triton.runtime.errors import InterpreterError
 
-from recurra.core.kernels import flashrnn, linear_scan, ssd, triton_support
+from recurra.core.kernels import fir, flashrnn, linear_scan, ssd, triton_support
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn.on_chip import fits
 
@@ -179,6 +179,43 @@ def test_a_decay_of_zero_and_a_head_of_nothing() -> None:
     assert_equals_reference(ssd, ssd_problem(1, 3, 1, 1, 0, 2))
 
 
+# fir
+
+
+def fir_problem(rows: int, steps: int, taps: tuple[int, int, int]) -> Tensors:
+    return {"x": random(rows, steps, taps[1] * taps[2]), "taps": random(*taps, seed=1)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "taps", "options"),
+    [
+        (3, 13, (3, 2, 1), {"dilation": 2}),  # steps of a program from unlike rows
+        (1, 4, (3, 33, 1), {"left": 1, "right": 1}),  # more channels than a block of 32
+        (2, 7, (2, 3, 2), {}),
+        (1, 2, (1, 1, 3), {}),
+    ],
+)
+def test_the_filter_and_its_gradients_are_the_reference(rows, steps, taps, options) -> None:
+    assert_equals_reference(fir, fir_problem(rows, steps, taps), **options)
+
+
+def test_parts_of_the_steps_join_to_the_gradient_of_the_taps(monkeypatch) -> None:
+    monkeypatch.setattr(import_module("recurra.core.kernels.fir.triton"), "_PROGRAMS", 2)
+    problem = fir_problem(2, 50, (2, 1, 1)) | {"state": random(2, 1, 1, seed=2)}
+    assert_equals_reference(fir, problem)
+
+
+def test_the_filter_of_nothing_and_in_half_precision() -> None:
+    for rows, steps, taps in [(0, 3, (2, 2, 1)), (2, 0, (2, 2, 1)), (2, 3, (2, 0, 1))]:
+        assert_equals_reference(fir, fir_problem(rows, steps, taps))
+    problem = {k: x.half() for k, x in fir_problem(1, 40, (20, 2, 1)).items()}
+    found = results(fir, problem, backend="triton")
+    single = {k: x.float() for k, x in problem.items()}
+    expected = results(fir, single, backend="reference")
+    # Sums are in float32: the error is that of one rounding to 11 bits, not of 20 or of 40.
+    assert_near(found, [x.half() for x in expected], 2**-10)
+
+
 # Second derivatives, repeats
 
 
@@ -188,6 +225,7 @@ def test_a_decay_of_zero_and_a_head_of_nothing() -> None:
         (linear_scan, scan_problem((1, 3, 2), (1, 3, 2)), {}),
         (flashrnn, cell_problem("elman", rows=1, steps=2, width=2), {"cell": "elman"}),
         (ssd, ssd_problem(1, 3, 1, 1, 2, 2), {}),
+        (fir, fir_problem(1, 3, (2, 1, 2)), {}),
     ],
 )
 def test_second_derivatives_are_those_of_the_reference(run, problem, options) -> None:
