@@ -75,7 +75,11 @@ def attention_table(
             tiled, k.transpose(1, 2), v.transpose(1, 2), is_causal=True
         )
 
-    return {"ours": lambda q, k, v: prefix_attention(q, k, v)[0], "torch SDPA": by_torch}, (q, *kv)
+    return {
+        "ours": lambda q, k, v: prefix_attention(q, k, v)[0],
+        "portable": lambda q, k, v: prefix_attention(q, k, v, backend="fast")[0],
+        "torch SDPA": by_torch,
+    }, (q, *kv)
 
 
 def ssd_table(

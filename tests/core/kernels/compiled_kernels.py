@@ -28,6 +28,7 @@ from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn import triton as flashrnn
 from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
 from recurra.core.kernels.linear_scan import triton as linear_scan
+from recurra.core.kernels.prefix_attention import triton as prefix_attention
 from recurra.core.kernels.ssd import triton as ssd
 
 DTYPES = {
@@ -196,6 +197,17 @@ def fir_launches(rows: int, steps: int, channels: int = 256, group: int = 2) -> 
     ).sum().backward()
 
 
+def attention_launches(rows: int, steps: int, heads: int = 2, width: int = 128) -> None:
+    """Run prefix attention forward and backward, in two blocks of elements, and in chunks."""
+    y, last, _ = prefix_attention.attend(
+        leaf(rows, 2 * steps, heads),
+        leaf(rows, 2 * steps, heads, width),
+        leaf(rows, heads, width + 1),
+        torch.zeros(rows, heads),
+    )
+    (y.sum() + last.sum()).backward()
+
+
 def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[Launch]]]:
     """Yield all launches with the widest heads that are said to fit, by the kernel's name."""
     with recorded(chip) as launches:
@@ -207,6 +219,9 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         fir_launches(rows, steps)
     yield "fir", launches
+    with recorded(chip) as launches:
+        attention_launches(rows, steps)
+    yield "prefix_attention", launches
     width = LARGEST_HEAD[chip]
     for cell in CELLS:
         with recorded(chip) as launches:

@@ -10,7 +10,14 @@ from tests.core.kernels.interpreter import guards
 from torch import Tensor
 from triton.runtime.errors import InterpreterError
 
-from recurra.core.kernels import fir, flashrnn, linear_scan, ssd, triton_support
+from recurra.core.kernels import (
+    fir,
+    flashrnn,
+    linear_scan,
+    prefix_attention,
+    ssd,
+    triton_support,
+)
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn.on_chip import fits
 
@@ -216,6 +223,66 @@ def test_the_filter_of_nothing_and_in_half_precision() -> None:
     assert_near(found, [x.half() for x in expected], 2**-10)
 
 
+# prefix_attention
+
+
+def attention_problem(rows: int, steps: int, heads: int, width: int, large: float = 1) -> Tensors:
+    """Scores of about `large` times 4; the first row starts from an empty prefix."""
+    k = random(rows, steps, heads, 3, seed=1)
+    state = random(rows, heads, width + 2, seed=3)
+    state[..., -2] = state[..., -2].abs() + 0.5
+    state[0] = 0
+    return {
+        "q": 4 * large * random(heads, 3),
+        "k": k,
+        "v": random(rows, steps, heads, width, seed=2),
+        "state": state,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "heads", "width"),
+    [(2, 5, 2, 3), (1, 33, 1, 2), (1, 64, 1, 1), (2, 1, 1, 65)],  # 32 steps a tile, blocks of 64
+)
+def test_the_averages_and_their_gradients_are_the_reference(rows, steps, heads, width) -> None:
+    problem = attention_problem(rows, steps, heads, width)
+    assert_equals_reference(prefix_attention, problem)
+
+
+@pytest.mark.parametrize(("steps", "width"), [(33, 2), (70, 65)])
+def test_chunks_of_steps_join_to_the_whole_prefix(steps, width, monkeypatch) -> None:
+    triton = import_module("recurra.core.kernels.prefix_attention.triton")
+    monkeypatch.setattr(triton, "_CHUNK", 32)
+    problem = attention_problem(2, steps, 1, width)
+    mask = random(2, steps, seed=5) > 0
+    mask[0, :32] = False  # the whole first chunk
+    assert_equals_reference(prefix_attention, problem, mask=mask)
+
+
+def test_empty_prefixes_and_rows_of_unlike_lengths() -> None:
+    problem = attention_problem(3, 4, 2, 2)
+    problem["v"][2, 1:] = torch.nan
+    problem["k"][2, 1:] = torch.nan
+    mask = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
+    lengths = torch.tensor([4, 0, 1])
+    assert_equals_reference(prefix_attention, problem, mask=mask, lengths=lengths)
+
+
+def test_scores_of_any_size_leave_finite_numbers() -> None:
+    problem = attention_problem(2, 40, 1, 2, large=1e4)
+    found = results(prefix_attention, problem, backend="triton")
+    assert all(x.isfinite().all() for x in found)
+    assert_near(found[:2], results(prefix_attention, problem, backend="reference")[:2])
+
+
+def test_attention_to_nothing_and_in_half_precision() -> None:
+    for shape in [(1, 0, 1, 2), (1, 3, 1, 0)]:
+        assert_equals_reference(prefix_attention, attention_problem(*shape))
+    problem = attention_problem(1, 3, 1, 2)
+    problem["k"], problem["v"] = problem["k"].half(), problem["v"].half()
+    assert_equals_reference(prefix_attention, problem)
+
+
 # Second derivatives, repeats
 
 
@@ -226,6 +293,7 @@ def test_the_filter_of_nothing_and_in_half_precision() -> None:
         (flashrnn, cell_problem("elman", rows=1, steps=2, width=2), {"cell": "elman"}),
         (ssd, ssd_problem(1, 3, 1, 1, 2, 2), {}),
         (fir, fir_problem(1, 3, (2, 1, 2)), {}),
+        (prefix_attention, attention_problem(2, 3, 1, 2), {}),
     ],
 )
 def test_second_derivatives_are_those_of_the_reference(run, problem, options) -> None:
@@ -239,9 +307,16 @@ def test_second_derivatives_are_those_of_the_reference(run, problem, options) ->
     assert_near(*found)
 
 
-def test_repeats_are_equal_to_the_bit() -> None:
-    problem = cell_problem("gru", rows=1, steps=2, width=2)
-    first, second = (results(flashrnn, problem, cell="gru", backend="triton") for _ in range(2))
+@pytest.mark.parametrize(
+    ("run", "problem", "options"),
+    [
+        (flashrnn, cell_problem("gru", rows=1, steps=2, width=2), {"cell": "gru"}),
+        (fir, fir_problem(2, 20, (2, 2, 1)), {}),
+        (prefix_attention, attention_problem(1, 33, 1, 2), {}),
+    ],
+)
+def test_repeats_are_equal_to_the_bit(run, problem, options) -> None:
+    first, second = (results(run, problem, **options, backend="triton") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
