@@ -23,6 +23,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from recurra.core.kernels import triton_support
+from recurra.core.kernels.delta_rule import triton as delta_rule
 from recurra.core.kernels.fir import triton as fir
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn import triton as flashrnn
@@ -208,6 +209,17 @@ def attention_launches(rows: int, steps: int, heads: int = 2, width: int = 128) 
     (y.sum() + last.sum()).backward()
 
 
+def delta_launches(rows: int, steps: int, heads: int = 2, width: int = 64) -> None:
+    """Run the delta rule's loop over the chunks forward and backward, with the widest keys."""
+    n, length = -(-steps // delta_rule.CHUNK), delta_rule.CHUNK
+    u, before, last = delta_rule.carry(
+        *(leaf(rows, n, heads, length, width) for _ in range(3)),
+        leaf(rows, n, heads, 1, 1),
+        leaf(rows, heads, width, width),
+    )
+    (u.sum() + before.sum() + last.sum()).backward()
+
+
 def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[Launch]]]:
     """Yield all launches with the widest heads that are said to fit, by the kernel's name."""
     with recorded(chip) as launches:
@@ -222,6 +234,9 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         attention_launches(rows, steps)
     yield "prefix_attention", launches
+    with recorded(chip) as launches:
+        delta_launches(rows, steps)
+    yield "delta_rule", launches
     width = LARGEST_HEAD[chip]
     for cell in CELLS:
         with recorded(chip) as launches:
