@@ -15,7 +15,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from recurra.core.kernels import flashrnn, linear_scan, prefix_attention, ssd
+from recurra.core.kernels import fir, flashrnn, linear_scan, prefix_attention, ssd
 from timing import timed
 
 Way = Callable[..., Tensor]
@@ -75,7 +75,11 @@ def attention_table(
             tiled, k.transpose(1, 2), v.transpose(1, 2), is_causal=True
         )
 
-    return {"ours": lambda q, k, v: prefix_attention(q, k, v)[0], "torch SDPA": by_torch}, (q, *kv)
+    return {
+        "ours": lambda q, k, v: prefix_attention(q, k, v)[0],
+        "portable": lambda q, k, v: prefix_attention(q, k, v, backend="fast")[0],
+        "torch SDPA": by_torch,
+    }, (q, *kv)
 
 
 def ssd_table(
@@ -116,6 +120,17 @@ def cell_table(
     return ways, inputs
 
 
+def fir_table(
+    b: int, t: int, c: int, k: int, device: str
+) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the ways to filter each channel with k taps, and their inputs."""
+    inputs = torch.randn(b, t, c, device=device), torch.randn(k, c, 1, device=device)
+    return {
+        "ours": lambda x, taps: fir(x, taps)[0],
+        "portable (cuDNN)": lambda x, taps: fir(x, taps, backend="fast")[0],
+    }, inputs
+
+
 def print_kernel(
     kernel: str,
     device: str = "cuda",
@@ -144,4 +159,7 @@ def print_kernel(
             table = cell_table(b, t, h, d, device)
             print_ways(f"({b}, {t}, {h}, {d})", *table, (tflop, 4 * tflop), "TFLOP/s", seconds)
     else:
-        print(f"{kernel} has no kernel for GPUs: PyTorch's convolution serves it there")
+        for b, t, c, k in [(100, 160 // scale, 256, 20), (1, 4000 // scale, 2048, 17)]:
+            gb = 8 * b * t * c / 1e9
+            table = fir_table(b, t, c, k, device)
+            print_ways(f"({b}, {t}, {c}), {k} taps", *table, (gb, 3 * gb), "GB/s", seconds)

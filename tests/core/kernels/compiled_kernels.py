@@ -23,10 +23,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from recurra.core.kernels import triton_support
+from recurra.core.kernels.delta_rule import triton as delta_rule
+from recurra.core.kernels.fir import triton as fir
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn import triton as flashrnn
 from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
 from recurra.core.kernels.linear_scan import triton as linear_scan
+from recurra.core.kernels.prefix_attention import triton as prefix_attention
 from recurra.core.kernels.ssd import triton as ssd
 
 DTYPES = {
@@ -188,6 +191,35 @@ def ssd_launches(rows: int, steps: int, heads: int = 4, width: int = 128) -> Non
     (y.sum() + last.sum()).backward()
 
 
+def fir_launches(rows: int, steps: int, channels: int = 256, group: int = 2) -> None:
+    """Run a filter with five taps, two channels each, forward and backward."""
+    fir.fir_valid(
+        leaf(rows, steps + 8, channels * group), leaf(5, channels, group), 2
+    ).sum().backward()
+
+
+def attention_launches(rows: int, steps: int, heads: int = 2, width: int = 128) -> None:
+    """Run prefix attention forward and backward, in two blocks of elements, and in chunks."""
+    y, last, _ = prefix_attention.attend(
+        leaf(rows, 2 * steps, heads),
+        leaf(rows, 2 * steps, heads, width),
+        leaf(rows, heads, width + 1),
+        torch.zeros(rows, heads),
+    )
+    (y.sum() + last.sum()).backward()
+
+
+def delta_launches(rows: int, steps: int, heads: int = 2, width: int = 64) -> None:
+    """Run the delta rule's loop over the chunks forward and backward, with the widest keys."""
+    n, length = -(-steps // delta_rule.CHUNK), delta_rule.CHUNK
+    u, before, last = delta_rule.carry(
+        *(leaf(rows, n, heads, length, width) for _ in range(3)),
+        leaf(rows, n, heads, 1, 1),
+        leaf(rows, heads, width, width),
+    )
+    (u.sum() + before.sum() + last.sum()).backward()
+
+
 def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[Launch]]]:
     """Yield all launches with the widest heads that are said to fit, by the kernel's name."""
     with recorded(chip) as launches:
@@ -196,6 +228,15 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         ssd_launches(rows, steps)
     yield "ssd", launches
+    with recorded(chip) as launches:
+        fir_launches(rows, steps)
+    yield "fir", launches
+    with recorded(chip) as launches:
+        attention_launches(rows, steps)
+    yield "prefix_attention", launches
+    with recorded(chip) as launches:
+        delta_launches(rows, steps)
+    yield "delta_rule", launches
     width = LARGEST_HEAD[chip]
     for cell in CELLS:
         with recorded(chip) as launches:

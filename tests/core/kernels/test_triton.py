@@ -3,7 +3,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_the_kernels_equal_their_references_on_the_interpreter() -> None:
     """Triton reads the variable when it is first imported, so this takes another process."""
     tests = Path(__file__).with_name("triton_on_the_interpreter.py")

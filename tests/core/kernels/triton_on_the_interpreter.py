@@ -10,7 +10,15 @@ from tests.core.kernels.interpreter import guards
 from torch import Tensor
 from triton.runtime.errors import InterpreterError
 
-from recurra.core.kernels import flashrnn, linear_scan, ssd, triton_support
+from recurra.core.kernels import (
+    delta_rule,
+    fir,
+    flashrnn,
+    linear_scan,
+    prefix_attention,
+    ssd,
+    triton_support,
+)
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn.on_chip import fits
 
@@ -179,6 +187,140 @@ def test_a_decay_of_zero_and_a_head_of_nothing() -> None:
     assert_equals_reference(ssd, ssd_problem(1, 3, 1, 1, 0, 2))
 
 
+# fir
+
+
+def fir_problem(rows: int, steps: int, taps: tuple[int, int, int]) -> Tensors:
+    return {"x": random(rows, steps, taps[1] * taps[2]), "taps": random(*taps, seed=1)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "taps", "options"),
+    [
+        (3, 13, (3, 2, 1), {"dilation": 2}),  # steps of a program from unlike rows
+        (1, 4, (3, 33, 1), {"left": 1, "right": 1}),  # more channels than a block of 32
+        (2, 7, (2, 3, 2), {}),
+        (1, 2, (1, 1, 3), {}),
+    ],
+)
+def test_the_filter_and_its_gradients_are_the_reference(rows, steps, taps, options) -> None:
+    assert_equals_reference(fir, fir_problem(rows, steps, taps), **options)
+
+
+def test_parts_of_the_steps_join_to_the_gradient_of_the_taps(monkeypatch) -> None:
+    monkeypatch.setattr(import_module("recurra.core.kernels.fir.triton"), "_PROGRAMS", 2)
+    problem = fir_problem(2, 50, (2, 1, 1)) | {"state": random(2, 1, 1, seed=2)}
+    assert_equals_reference(fir, problem)
+
+
+def test_the_filter_of_nothing_and_in_half_precision() -> None:
+    for rows, steps, taps in [(0, 3, (2, 2, 1)), (2, 0, (2, 2, 1)), (2, 3, (2, 0, 1))]:
+        assert_equals_reference(fir, fir_problem(rows, steps, taps))
+    problem = {k: x.half() for k, x in fir_problem(1, 40, (20, 2, 1)).items()}
+    found = results(fir, problem, backend="triton")
+    single = {k: x.float() for k, x in problem.items()}
+    expected = results(fir, single, backend="reference")
+    # Sums are in float32: the error is that of one rounding to 11 bits, not of 20 or of 40.
+    assert_near(found, [x.half() for x in expected], 2**-10)
+
+
+# prefix_attention
+
+
+def attention_problem(rows: int, steps: int, heads: int, width: int, large: float = 1) -> Tensors:
+    """Scores of about `large` times 4; the first row starts from an empty prefix."""
+    k = random(rows, steps, heads, 3, seed=1)
+    state = random(rows, heads, width + 2, seed=3)
+    state[..., -2] = state[..., -2].abs() + 0.5
+    state[0] = 0
+    return {
+        "q": 4 * large * random(heads, 3),
+        "k": k,
+        "v": random(rows, steps, heads, width, seed=2),
+        "state": state,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "heads", "width"),
+    [(2, 5, 2, 3), (1, 33, 1, 2), (1, 64, 1, 1), (2, 1, 1, 65)],  # 32 steps a tile, blocks of 64
+)
+def test_the_averages_and_their_gradients_are_the_reference(rows, steps, heads, width) -> None:
+    problem = attention_problem(rows, steps, heads, width)
+    assert_equals_reference(prefix_attention, problem)
+
+
+@pytest.mark.parametrize(("steps", "width"), [(33, 2), (70, 65)])
+def test_chunks_of_steps_join_to_the_whole_prefix(steps, width, monkeypatch) -> None:
+    triton = import_module("recurra.core.kernels.prefix_attention.triton")
+    monkeypatch.setattr(triton, "_CHUNK", 32)
+    problem = attention_problem(2, steps, 1, width)
+    mask = random(2, steps, seed=5) > 0
+    mask[0, :32] = False  # the whole first chunk
+    assert_equals_reference(prefix_attention, problem, mask=mask)
+
+
+def test_empty_prefixes_and_rows_of_unlike_lengths() -> None:
+    problem = attention_problem(3, 4, 2, 2)
+    problem["v"][2, 1:] = torch.nan
+    problem["k"][2, 1:] = torch.nan
+    mask = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
+    lengths = torch.tensor([4, 0, 1])
+    assert_equals_reference(prefix_attention, problem, mask=mask, lengths=lengths)
+
+
+def test_scores_of_any_size_leave_finite_numbers() -> None:
+    problem = attention_problem(2, 40, 1, 2, large=1e4)
+    found = results(prefix_attention, problem, backend="triton")
+    assert all(x.isfinite().all() for x in found)
+    assert_near(found[:2], results(prefix_attention, problem, backend="reference")[:2])
+
+
+def test_attention_to_nothing_and_in_half_precision() -> None:
+    for shape in [(1, 0, 1, 2), (1, 3, 1, 0)]:
+        assert_equals_reference(prefix_attention, attention_problem(*shape))
+    problem = attention_problem(1, 3, 1, 2)
+    problem["k"], problem["v"] = problem["k"].half(), problem["v"].half()
+    assert_equals_reference(prefix_attention, problem)
+
+
+# delta_rule
+
+
+def delta_problem(rows: int, steps: int, heads: int, p: int, n: int) -> Tensors:
+    return {
+        "q": random(rows, steps, heads, n),
+        "k": random(rows, steps, heads, n, seed=1) / n**0.5,
+        "v": random(rows, steps, heads, p, seed=2),
+        "beta": random(rows, steps, heads, seed=3).sigmoid(),
+        "log_a": -0.1 * random(rows, steps, heads, seed=4).abs(),
+        "state": random(rows, heads, p, n, seed=5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "heads", "p", "n"),
+    [(2, 3, 2, 2, 3), (1, 130, 1, 1, 2), (1, 2, 1, 33, 17)],  # chunks of 64, blocks of 32 of P
+)
+def test_the_delta_rule_and_its_gradients_are_the_reference(rows, steps, heads, p, n) -> None:
+    problem = delta_problem(rows, steps, heads, p, n)
+    found = results(delta_rule, problem, backend="triton")
+    # The gradient to beta is a small sum of large parts: the loop in float32 is off by 3e-6 too.
+    assert_near(found, results(delta_rule, problem, backend="reference"), 1e-5)
+
+
+def test_the_delta_rule_of_rows_of_unlike_lengths() -> None:
+    problem = delta_problem(3, 66, 1, 2, 2)
+    problem["v"][1] = torch.nan
+    assert_equals_reference(delta_rule, problem, lengths=torch.tensor([65, 0, 3]))
+
+
+def test_the_delta_rule_of_nothing_and_of_keys_too_wide_for_the_chip() -> None:
+    for shape in [(0, 3, 1, 2, 2), (1, 0, 1, 2, 2), (1, 2, 1, 0, 2), (1, 2, 1, 2, 0)]:
+        assert_equals_reference(delta_rule, delta_problem(*shape))
+    assert_equals_reference(delta_rule, delta_problem(1, 2, 1, 1, 65))
+
+
 # Second derivatives, repeats
 
 
@@ -188,6 +330,9 @@ def test_a_decay_of_zero_and_a_head_of_nothing() -> None:
         (linear_scan, scan_problem((1, 3, 2), (1, 3, 2)), {}),
         (flashrnn, cell_problem("elman", rows=1, steps=2, width=2), {"cell": "elman"}),
         (ssd, ssd_problem(1, 3, 1, 1, 2, 2), {}),
+        (fir, fir_problem(1, 3, (2, 1, 2)), {}),
+        (prefix_attention, attention_problem(2, 3, 1, 2), {}),
+        (delta_rule, delta_problem(1, 3, 1, 2, 2), {}),
     ],
 )
 def test_second_derivatives_are_those_of_the_reference(run, problem, options) -> None:
@@ -201,9 +346,17 @@ def test_second_derivatives_are_those_of_the_reference(run, problem, options) ->
     assert_near(*found)
 
 
-def test_repeats_are_equal_to_the_bit() -> None:
-    problem = cell_problem("gru", rows=1, steps=2, width=2)
-    first, second = (results(flashrnn, problem, cell="gru", backend="triton") for _ in range(2))
+@pytest.mark.parametrize(
+    ("run", "problem", "options"),
+    [
+        (flashrnn, cell_problem("gru", rows=1, steps=2, width=2), {"cell": "gru"}),
+        (fir, fir_problem(2, 20, (2, 2, 1)), {}),
+        (prefix_attention, attention_problem(1, 33, 1, 2), {}),
+        (delta_rule, delta_problem(1, 66, 1, 2, 2), {}),
+    ],
+)
+def test_repeats_are_equal_to_the_bit(run, problem, options) -> None:
+    first, second = (results(run, problem, **options, backend="triton") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 

@@ -48,3 +48,5 @@ def test_columns_say_what_the_layer_declares(name):
     named = re.findall(r"`(\w+)`", gpu)
     assert named or gpu == "no"
     assert set(named) <= set(kernels.__all__)
+    folders = Path(kernels.__file__).parent
+    assert all((folders / kernel / "triton.py").is_file() for kernel in named)

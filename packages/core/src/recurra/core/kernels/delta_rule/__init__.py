@@ -8,8 +8,9 @@ from torch import Tensor
 from recurra.core.kernels.chunks import accumulation_dtype, check_attention
 from recurra.core.kernels.delta_rule import fast, reference
 from recurra.core.kernels.lengths import check_lengths, zero_beyond
+from recurra.core.kernels.triton_support import wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 
 
 def delta_rule(
@@ -43,8 +44,9 @@ def delta_rule(
         lengths: (B,) integers from 0 to T: how many steps of each row count. The others change
             nothing: their y and their gradients are zero, even where the inputs are NaN.
         chunk: steps that "fast" takes at once; it changes the speed and the rounding only.
-        backend: "fast" solves a triangular system in each chunk; "reference" is the plain loop;
-            "auto" is "fast".
+        backend: "fast" solves a triangular system in each chunk; "triton" does so in chunks of 64
+            and, with N up to 64, carries the state through them in a kernel for GPUs, in float32;
+            "reference" is the plain loop; "auto" is "triton" where that can run, else "fast".
 
     Returns:
         y (B, T, H, P) in the dtype of v, and the state (B, H, P, N) after each row's last counted
@@ -67,9 +69,14 @@ def delta_rule(
     inputs = (*zero_beyond(lengths, q, k, v, beta, log_a), before)
     dtype = accumulation_dtype(*inputs)
     inputs = tuple(z.to(dtype) for z in inputs)
+    on_gpu = wants_triton(backend, v, dtype)
     with torch.autocast(v.device.type, enabled=False):
         if backend == "reference" or v.shape[1] == 1:  # one step of a stream is no chunk
             y, last = reference.delta_rule(*inputs)
+        elif on_gpu:
+            from recurra.core.kernels.delta_rule import triton
+
+            y, last = fast.delta_rule(*inputs, chunk=triton.CHUNK, run=triton.carry)
         else:
             y, last = fast.delta_rule(*inputs, chunk=max(1, min(chunk, v.shape[1])))
     return zero_beyond(lengths, y)[0].to(v.dtype), last

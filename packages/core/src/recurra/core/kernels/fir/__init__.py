@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from recurra.core.kernels.fir import fast, reference
+from recurra.core.kernels.triton_support import wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 
 
 def fir(
@@ -44,7 +45,8 @@ def fir(
         right: frames of zeros after x, at least 0.
         state: (B, left, C * m), the input frames that came before x.
         backend: "fast" runs a channels-last depthwise convolution (oneDNN on CPU, cuDNN on CUDA)
-            with a backward pass of its own; "reference" is the plain loop; "auto" is "fast".
+            with a backward pass of its own; "triton" is for GPUs, with sums in float32;
+            "reference" is the plain loop; "auto" is "triton" where that can run, else "fast".
 
     Returns:
         y (B, T + left + right - (K - 1) * dilation, C), and the next state
@@ -62,6 +64,10 @@ def fir(
         context if right == 0 else _concatenate(context, x.new_zeros(x.shape[0], right, x.shape[2]))
     )
     run = reference.fir_valid if backend == "reference" else fast.fir_valid
+    if wants_triton(backend, x, torch.promote_types(x.dtype, torch.float32)):
+        from recurra.core.kernels.fir import triton
+
+        run = triton.fir_valid
     return run(padded, taps, dilation), _last_frames(context, span)
 
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from recurra.core.kernels.lengths import check_lengths
 from recurra.core.kernels.prefix_attention import fast, reference
+from recurra.core.kernels.triton_support import wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 
 
 def prefix_attention(
@@ -44,8 +45,9 @@ def prefix_attention(
         lengths: (B,) integers from 0 to T: how many steps of each row count. The rest of the row
             changes nothing, and its y is zero.
         scale: what the products are multiplied by; the default is D ** -0.5.
-        backend: "fast" is made of one cumulative maximum and one `linear_scan`; "reference" is the
-            plain loop; "auto" is "fast", whose scan is a Triton kernel on a GPU.
+        backend: "fast" is made of one cumulative maximum and one `linear_scan`; "triton" is for
+            GPUs, in float32; "reference" is the plain loop; "auto" is "triton" where that can run,
+            else "fast".
 
     Returns:
         y (B, T, H, E) in the dtype of v, and the next state (B, H, E + 2) in float32 or float64:
@@ -75,9 +77,11 @@ def prefix_attention(
         state = v.new_zeros(v.shape[0], *v.shape[2:-1], v.shape[-1] + 2, dtype=dtype)
     sums, top = _unpack(state.to(dtype))
     run = reference.attend if backend == "reference" else fast.attend
-    every, sums, top = run(scores, v.to(dtype), sums, top)
-    upper, lower = every[..., :-1], every[..., -1:]
-    y = upper / torch.where(lower == 0, 1, lower)
+    if wants_triton(backend, v, dtype):
+        from recurra.core.kernels.prefix_attention import triton
+
+        run = triton.attend
+    y, sums, top = run(scores, v.to(dtype), sums, top)
     if inside is not None:
         y = torch.where(inside[:, :, None, None], y, 0)
     empty = sums[..., -1] == 0

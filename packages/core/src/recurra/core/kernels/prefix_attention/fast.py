@@ -12,14 +12,16 @@ from recurra.core.kernels.linear_scan import linear_scan
 
 
 def attend(scores: Tensor, v: Tensor, sums: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum e^(score - top) * [v, 1] over each prefix, where top is the largest score of the prefix.
+    """Average v with the weights e^score over each prefix.
 
-    scores (B, T, H), v (B, T, H, E), sums (B, H, E + 1) relative to top (B, H). Returns the sums at
-    each step (B, T, H, E + 1), the last ones and the last top.
+    scores (B, T, H), v (B, T, H, E), sums (B, H, E + 1) of the weights times [v, 1] so far,
+    relative to top (B, H), the largest score. Returns the averages (B, T, H, E), 0 where all
+    weights are, and the last sums and top.
     """
     tops = torch.cat([top.unsqueeze(1), scores.detach()], dim=1).cummax(dim=1).values
     tops = tops.clamp(min=torch.finfo(scores.dtype).min)  # minus their difference, never infinite
     decay = torch.exp(tops[:, :-1] - tops[:, 1:]).unsqueeze(-1)  # (B, T, H, 1)
     weight = torch.exp(scores - tops[:, 1:]).unsqueeze(-1)
     every, last = linear_scan(decay, torch.cat([weight * v, weight], dim=-1), sums)
-    return every, last, tops[:, -1]
+    upper, lower = every[..., :-1], every[..., -1:]
+    return upper / torch.where(lower == 0, 1, lower), last, tops[:, -1]

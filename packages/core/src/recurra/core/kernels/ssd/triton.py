@@ -22,6 +22,7 @@ by memory: (8, 4096, 32, 64) moves 2.7 GB, 0.8 ms at 3.35 TB/s. Backward is thre
 was at hand when this was written: these are counts, not measurements.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,7 +63,8 @@ class _Ssd(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor, grad_last: Tensor) -> tuple[Tensor, ...]:
         *given, y, last = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _differentiable(given, (grad_y, grad_last))
+            portable = partial(fast.ssd, chunk=min(_CHUNK, given[0].shape[1]))
+            return triton_support.differentiable(portable, given, (grad_y, grad_last))
         x, log_a, b, c, state = given
         split = (b.shape[2], -1)  # (G, R): R heads share a group's b and c
         grad_x, end = _run(grad_y, log_a, c, b, grad_last, backward=True)
@@ -77,21 +79,6 @@ class _Ssd(torch.autograd.Function):
             torch.unflatten(grad_c, 2, split).sum(3),
             end * log_a[:, 0, :, None, None].exp(),
         )
-
-
-def _differentiable(given: list[Tensor], cotangents: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-    """Return the gradients to what was given, as functions of it."""
-    # Views: an argument may be computed from another one, and that path is not ours to count.
-    x, log_a, b, c, state = (z.view_as(z) for z in given)
-    results = fast.ssd(x, log_a, b, c, state, chunk=min(_CHUNK, x.shape[1]))
-    wanted = (x, log_a, b, c, state)
-    taken = [z for z in wanted if z.requires_grad]
-    pairs = [(y, g) for y, g in zip(results, cotangents, strict=True) if y.requires_grad]
-    outputs, gradients = zip(*pairs, strict=True)
-    found = iter(
-        torch.autograd.grad(outputs, taken, gradients, create_graph=True, materialize_grads=True)
-    )
-    return tuple(next(found) if z.requires_grad else torch.zeros_like(z) for z in wanted)
 
 
 def _run(
