@@ -85,6 +85,26 @@ def test_a_folder_whose_tables_do_not_fit_is_refused(recommender, tmp_path):
         Recommender.from_pretrained(tmp_path / "model")
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"junk", "a table is damaged"),
+        (pl.DataFrame({"item": ["pot"]}), "a table is damaged"),
+        (pl.DataFrame({"user": ["ann"], "items": [["pot"]]}), "a table is damaged"),
+        (pl.DataFrame({"user": ["ann"], "items": [[0]]}), "do not fit"),
+        (pl.DataFrame({"user": ["ann"], "items": [[6]]}), "do not fit"),
+        (pl.DataFrame({"user": ["ann"], "items": [[None, 1]]}), "do not fit"),
+    ],
+)
+def test_damaged_tables_are_one_line(recommender, tmp_path, table, message):
+    recommender.save(tmp_path / "model")
+    path = tmp_path / "model/histories.parquet"
+    path.write_bytes(table) if isinstance(table, bytes) else table.write_parquet(path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        Recommender.from_pretrained(tmp_path / "model")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_history_scores_the_same_alone_and_in_any_batch():
     torch.manual_seed(1)
     scorer = Bert4RecScorer(Bert4Rec(Bert4RecConfig(n_items=300, max_len=50)))

@@ -104,6 +104,8 @@ def test_missing_files_wrong_names_and_other_formats_are_errors(tmp_path):
     path = write(tmp_path, "user,item\nu,a\n")
     with pytest.raises(RecurraError, match="no such file"):
         read_log(tmp_path / "none.csv")
+    with pytest.raises(RecurraError, match="is a folder"):
+        read_log(tmp_path)
     with pytest.raises(RecurraError, match="has not column 'when'"):
         read_log(path, LogColumns(time="when"))
     with pytest.raises(RecurraError, match="give --weight NAME"):

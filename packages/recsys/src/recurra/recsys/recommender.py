@@ -63,11 +63,18 @@ class Recommender:
         for name in (ITEMS, HISTORIES):
             if not (folder / name).is_file():
                 raise CheckpointError(f"{folder} holds no {name}; `recurra-recsys train` writes it")
-        items = pl.read_parquet(folder / ITEMS)["item"]
-        histories = pl.read_parquet(folder / HISTORIES)
+        try:
+            items = pl.read_parquet(folder / ITEMS)["item"]
+            histories = pl.read_parquet(folder / HISTORIES).select(
+                "user", pl.col("items").cast(pl.List(pl.Int32))
+            )
+        except pl.exceptions.PolarsError as error:
+            first = str(error).splitlines()[0]
+            raise CheckpointError(f"{folder}: a table is damaged: {first}") from error
         lengths = histories["items"].list.len().to_numpy()
         sequence = histories["items"].explode(empty_as_null=False)
-        if len(items) != model.config.n_items or (sequence > len(items)).any():
+        known = sequence.is_between(1, len(items)).fill_null(False)
+        if len(items) != model.config.n_items or not known.all():
             raise CheckpointError(f"{folder}: the tables do not fit the model's items")
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         return cls(model, Interactions(histories["user"], items, offsets, sequence.to_numpy()))

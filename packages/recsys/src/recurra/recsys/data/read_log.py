@@ -102,6 +102,8 @@ def read_log(path: Path, columns: LogColumns | None = None) -> tuple[Interaction
 
 
 def _read_table(path: Path) -> pl.DataFrame:
+    if path.is_dir():
+        raise RecurraError(f"{path} is a folder; give the file of the log")
     if not path.is_file():
         raise RecurraError(f"{path}: no such file")
     try:

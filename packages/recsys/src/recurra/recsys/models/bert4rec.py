@@ -34,8 +34,8 @@ class Bert4RecConfig:
         attention_dropout: of the weights of attention.
         norm_eps: of the layer norms.
         initial_deviation: of the first weights; 0.02 as in the release. None draws matrices with
-            the deviation fan-in ** -0.5 and embeddings with d_model ** -0.5, which learns several
-            times as much in a few hundred updates: scores begin at the scale that softmax needs.
+            the deviation fan-in ** -0.5 and embeddings with d_model ** -0.5, which learns sooner:
+            scores begin at the scale that softmax needs.
     """
 
     n_items: int
