@@ -36,13 +36,14 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor | None, chunk
 def into_chunks(x: Tensor, chunk: int) -> Tensor:
     """Cut x (B, T, H, ...) into (B, n, H, chunk, ...), with zeros after the end.
 
-    T = 0 makes one chunk of zeros, which changes no state.
+    T = 0 makes one chunk of zeros, which changes no state. The result is contiguous, because each
+    product of matrices would copy it anew otherwise.
     """
     n_chunks = max(1, -(-x.shape[1] // chunk))
     missing = n_chunks * chunk - x.shape[1]
     if missing:
         x = functional.pad(x, (0, 0) * (x.dim() - 2) + (0, missing))
-    return torch.unflatten(x, 1, (n_chunks, chunk)).movedim(2, 3)
+    return torch.unflatten(x, 1, (n_chunks, chunk)).movedim(2, 3).contiguous()
 
 
 def from_chunks(y: Tensor, n_steps: int) -> Tensor:
@@ -57,9 +58,9 @@ def decay_between(log_a: Tensor) -> Tensor:
     unlike strength, and without inf - inf.
     """
     length = log_a.shape[-1]
-    later = torch.ones(length, length, dtype=torch.bool, device=log_a.device).tril(-1)  # k > j
-    sums = torch.where(later, log_a[..., :, None], 0).cumsum(dim=-2)
-    return sums.exp().tril()
+    upper = torch.ones(length, length, dtype=torch.bool, device=log_a.device).triu()  # j >= k
+    sums = torch.where(upper, 0, log_a[..., :, None]).cumsum(dim=-2)
+    return sums.masked_fill_(upper.triu(1), -torch.inf).exp_()
 
 
 def carry(added: Tensor, decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,5 +35,5 @@ def ssd(
 
     before = torch.unflatten(before, 2, split).flatten(3, 4)  # (B, n, G, R * P, N)
     carried = torch.unflatten(c @ before.mT, -1, (split[1], width))  # (B, n, G, L, R, P)
-    y = inside + since_start[..., None] * carried.movedim(4, 3)
+    y = torch.addcmul(inside, since_start[..., None], carried.movedim(4, 3))
     return from_chunks(y.flatten(2, 3), n_steps), state
