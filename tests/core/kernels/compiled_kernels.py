@@ -209,8 +209,8 @@ def attention_launches(rows: int, steps: int, heads: int = 2, width: int = 128) 
     (y.sum() + last.sum()).backward()
 
 
-def delta_launches(rows: int, steps: int, heads: int = 2, width: int = 64) -> None:
-    """Run the delta rule's loop over the chunks forward and backward, with the widest keys."""
+def delta_launches(rows: int, steps: int, width: int, heads: int = 2) -> None:
+    """Run the delta rule's loop over the chunks forward and backward."""
     n, length = -(-steps // delta_rule.CHUNK), delta_rule.CHUNK
     u, before, last = delta_rule.carry(
         *(leaf(rows, n, heads, length, width) for _ in range(3)),
@@ -234,9 +234,10 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         attention_launches(rows, steps)
     yield "prefix_attention", launches
-    with recorded(chip) as launches:
-        delta_launches(rows, steps)
-    yield "delta_rule", launches
+    for width in (n for n in (64, 128) if delta_rule.fits(chip, n)):
+        with recorded(chip) as launches:
+            delta_launches(rows, steps, width)
+        yield f"delta_rule, keys of {width}", launches
     width = LARGEST_HEAD[chip]
     for cell in CELLS:
         with recorded(chip) as launches:
@@ -284,7 +285,9 @@ def main() -> int:
     heads = [16, 32, 64, 96, 128, 256]
     for chip in CHIPS:
         fitting = [str(head) for head in heads if fits(chip, torch.float32, head)]
-        print(f"{chip}: fits heads of {', '.join(fitting)} of {heads}")
+        print(f"{chip}: flashrnn fits heads of {', '.join(fitting)} of {heads}")
+        fitting = [str(head) for head in heads if delta_rule.fits(chip, head)]
+        print(f"{chip}: delta_rule fits keys of {', '.join(fitting)} of {heads}")
         wrong += too_much(chip)
     print("\n".join(wrong))
     return len(wrong)

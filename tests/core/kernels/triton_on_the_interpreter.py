@@ -300,7 +300,8 @@ def delta_problem(rows: int, steps: int, heads: int, p: int, n: int) -> Tensors:
 
 @pytest.mark.parametrize(
     ("rows", "steps", "heads", "p", "n"),
-    [(2, 3, 2, 2, 3), (1, 130, 1, 1, 2), (1, 2, 1, 33, 17)],  # chunks of 64, blocks of 32 of P
+    # Chunks of 64 steps; blocks of 32 of P; for N above 64 tiles of 32, and blocks of 16.
+    [(2, 3, 2, 2, 3), (1, 130, 1, 1, 2), (1, 2, 1, 33, 17), (1, 66, 1, 17, 70)],
 )
 def test_the_delta_rule_and_its_gradients_are_the_reference(rows, steps, heads, p, n) -> None:
     problem = delta_problem(rows, steps, heads, p, n)
@@ -318,7 +319,7 @@ def test_the_delta_rule_of_rows_of_unlike_lengths() -> None:
 def test_the_delta_rule_of_nothing_and_of_keys_too_wide_for_the_chip() -> None:
     for shape in [(0, 3, 1, 2, 2), (1, 0, 1, 2, 2), (1, 2, 1, 0, 2), (1, 2, 1, 2, 0)]:
         assert_equals_reference(delta_rule, delta_problem(*shape))
-    assert_equals_reference(delta_rule, delta_problem(1, 2, 1, 1, 65))
+    assert_equals_reference(delta_rule, delta_problem(1, 2, 1, 1, 129))
 
 
 # Second derivatives, repeats
