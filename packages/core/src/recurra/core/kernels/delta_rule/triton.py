@@ -35,6 +35,7 @@ from torch import Tensor
 
 from recurra.core.kernels import triton_support
 from recurra.core.kernels.delta_rule import fast
+from recurra.core.kernels.second_derivatives import differentiable
 
 CHUNK = 64
 # The widest N whose state stays in registers, as `test_triton_compiled.py` compiles it: what three
@@ -75,11 +76,11 @@ class _Carry(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, grad_u: Tensor, grad_before: Tensor, grad_last: Tensor
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor | None, ...]:
         *given, u, before = ctx.saved_tensors
         if torch.is_grad_enabled():
             cotangents = (grad_u, grad_before, grad_last)
-            return triton_support.differentiable(fast.carry, given, cotangents)
+            return differentiable(fast.carry, given, cotangents)
         _, erased, keys, decay, _ = given
         of_u, after, of_state = _run(grad_u, keys, erased, decay, grad_last, grad_before)
         of_keys = u @ after.mT
@@ -170,7 +171,7 @@ def _all_chunks(
         kept = tl.load(decay + at)
         if BACKWARD:
             extra = _load_state(more, at, n_width, p, p_width, BLOCK_N, TILES)
-        after = ()
+        after = ()  # type: Any
         for k in tl.static_range(TILES):
             n = k * BLOCK_N + tl.arange(0, BLOCK_N)[:, None]
             turned = tl.load(writing + steps[None, :] * n_width + n, mask=n < n_width, other=0.0)
@@ -187,7 +188,7 @@ def _all_chunks(
 @triton.jit
 def _load_state(states, at, n_width, p, p_width, BLOCK_N: tl.constexpr, TILES: tl.constexpr):
     """Load one block of P of the state (N, P) at a place, as a tuple of tiles of N."""
-    tiles = ()
+    tiles = ()  # type: Any
     for k in tl.static_range(TILES):
         n = k * BLOCK_N + tl.arange(0, BLOCK_N)[:, None]
         mask = (n < n_width) & (p < p_width)[None, :]

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from recurra.core.kernels import triton_support
 from recurra.core.kernels.linear_scan import triton as linear_scan
+from recurra.core.kernels.second_derivatives import differentiable
 from recurra.core.kernels.ssd import fast
 
 _CHUNK = 64
@@ -60,11 +61,11 @@ class _Ssd(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    def backward(ctx: Any, grad_y: Tensor, grad_last: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, grad_y: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
         *given, y, last = ctx.saved_tensors
         if torch.is_grad_enabled():
             portable = partial(fast.ssd, chunk=min(_CHUNK, given[0].shape[1]))
-            return triton_support.differentiable(portable, given, (grad_y, grad_last))
+            return differentiable(portable, given, (grad_y, grad_last))
         x, log_a, b, c, state = given
         split = (b.shape[2], -1)  # (G, R): R heads share a group's b and c
         grad_x, end = _run(grad_y, log_a, c, b, grad_last, backward=True)
