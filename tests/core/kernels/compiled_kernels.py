@@ -28,6 +28,7 @@ from recurra.core.kernels.fir import triton as fir
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn import triton as flashrnn
 from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
+from recurra.core.kernels.gated_linear_attention import triton as gated_linear_attention
 from recurra.core.kernels.linear_scan import triton as linear_scan
 from recurra.core.kernels.prefix_attention import triton as prefix_attention
 from recurra.core.kernels.ssd import triton as ssd
@@ -191,6 +192,14 @@ def ssd_launches(rows: int, steps: int, heads: int = 4, width: int = 128) -> Non
     (y.sum() + last.sum()).backward()
 
 
+def gated_launches(rows: int, steps: int, heads: int = 4, width: int = 128) -> None:
+    """Run gated linear attention forward and backward."""
+    y, last = gated_linear_attention.gated_linear_attention(
+        *(leaf(rows, steps, heads, width) for _ in range(4)), leaf(rows, heads, width, width)
+    )
+    (y.sum() + last.sum()).backward()
+
+
 def fir_launches(rows: int, steps: int, channels: int = 256, group: int = 2) -> None:
     """Run a filter with five taps, two channels each, forward and backward."""
     fir.fir_valid(
@@ -228,6 +237,9 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         ssd_launches(rows, steps)
     yield "ssd", launches
+    with recorded(chip) as launches:
+        gated_launches(rows, steps)
+    yield "gated_linear_attention", launches
     with recorded(chip) as launches:
         fir_launches(rows, steps)
     yield "fir", launches

@@ -14,6 +14,7 @@ from recurra.core.kernels import (
     delta_rule,
     fir,
     flashrnn,
+    gated_linear_attention,
     linear_scan,
     prefix_attention,
     ssd,
@@ -187,6 +188,43 @@ def test_a_decay_of_zero_and_a_head_of_nothing() -> None:
     assert_equals_reference(ssd, ssd_problem(1, 3, 1, 1, 0, 2))
 
 
+# gated_linear_attention
+
+
+def gated_problem(rows: int, steps: int, heads: int, p: int, n: int) -> Tensors:
+    return {
+        "q": random(rows, steps, heads, n),
+        "k": random(rows, steps, heads, n, seed=1),
+        "v": random(rows, steps, heads, p, seed=2),
+        "log_a": -random(rows, steps, heads, n, seed=3).abs(),
+        "state": random(rows, heads, p, n, seed=4),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "heads", "p", "n"),
+    [(1, 66, 2, 3, 2), (2, 5, 2, 2, 33), (1, 7, 1, 34, 1)],  # chunks and blocks of 32
+)
+def test_gated_attention_and_its_gradients_are_the_reference(rows, steps, heads, p, n) -> None:
+    assert_equals_reference(gated_linear_attention, gated_problem(rows, steps, heads, p, n))
+
+
+def test_gated_attention_of_rows_of_unlike_lengths() -> None:
+    problem = gated_problem(3, 34, 1, 2, 2)
+    problem["v"][1] = torch.nan
+    assert_equals_reference(gated_linear_attention, problem, lengths=torch.tensor([33, 0, 3]))
+
+
+def test_gated_attention_of_nothing_and_with_decays_of_zero() -> None:
+    for shape in [(0, 3, 1, 2, 2), (1, 0, 1, 2, 2), (1, 2, 1, 0, 2), (1, 2, 1, 2, 0)]:
+        assert_equals_reference(gated_linear_attention, gated_problem(*shape))
+    problem = gated_problem(1, 40, 1, 2, 3)
+    problem["log_a"][:, ::5, :, 1:] = -torch.inf
+    problem["log_a"][:, 3, :, 0] = -1e4
+    found = results(gated_linear_attention, problem, backend="triton")
+    assert_near(found, results(gated_linear_attention, problem, backend="fast"))
+
+
 # fir
 
 
@@ -331,6 +369,7 @@ def test_the_delta_rule_of_nothing_and_of_keys_too_wide_for_the_chip() -> None:
         (linear_scan, scan_problem((1, 3, 2), (1, 3, 2)), {}),
         (flashrnn, cell_problem("elman", rows=1, steps=2, width=2), {"cell": "elman"}),
         (ssd, ssd_problem(1, 3, 1, 1, 2, 2), {}),
+        (gated_linear_attention, gated_problem(1, 3, 1, 2, 2), {}),
         (fir, fir_problem(1, 3, (2, 1, 2)), {}),
         (prefix_attention, attention_problem(2, 3, 1, 2), {}),
         (delta_rule, delta_problem(1, 3, 1, 2, 2), {}),
@@ -354,6 +393,7 @@ def test_second_derivatives_are_those_of_the_reference(run, problem, options) ->
         (fir, fir_problem(2, 20, (2, 2, 1)), {}),
         (prefix_attention, attention_problem(1, 33, 1, 2), {}),
         (delta_rule, delta_problem(1, 66, 1, 2, 2), {}),
+        (gated_linear_attention, gated_problem(1, 34, 1, 2, 2), {}),
     ],
 )
 def test_repeats_are_equal_to_the_bit(run, problem, options) -> None:
