@@ -30,6 +30,7 @@ from recurra.core.kernels.flashrnn import triton as flashrnn
 from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
 from recurra.core.kernels.gated_linear_attention import triton as gated_linear_attention
 from recurra.core.kernels.linear_scan import triton as linear_scan
+from recurra.core.kernels.mixed_chunk_attention import triton as mixed_chunk_attention
 from recurra.core.kernels.prefix_attention import triton as prefix_attention
 from recurra.core.kernels.ssd import triton as ssd
 
@@ -200,6 +201,19 @@ def gated_launches(rows: int, steps: int, heads: int = 4, width: int = 128) -> N
     (y.sum() + last.sum()).backward()
 
 
+def mixed_launches(rows: int, steps: int, group: int = 128, width: int = 128) -> None:
+    """Run attention within groups forward and backward, causal and both ways."""
+    n = -(-steps // group)
+    for causal, memories in ((True, n), (False, 1)):
+        mixed_chunk_attention.attend(
+            *(leaf(rows, n, group, width) for _ in range(3)),
+            leaf(rows, memories, width, 2 * width),
+            leaf(rows, n, group, 2 * width),
+            causal,
+            0.0,
+        ).sum().backward()
+
+
 def fir_launches(rows: int, steps: int, channels: int = 256, group: int = 2) -> None:
     """Run a filter with five taps, two channels each, forward and backward."""
     fir.fir_valid(
@@ -240,6 +254,9 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         gated_launches(rows, steps)
     yield "gated_linear_attention", launches
+    with recorded(chip) as launches:
+        mixed_launches(rows, steps)
+    yield "mixed_chunk_attention", launches
     with recorded(chip) as launches:
         fir_launches(rows, steps)
     yield "fir", launches

@@ -16,6 +16,7 @@ from recurra.core.kernels import (
     flashrnn,
     gated_linear_attention,
     linear_scan,
+    mixed_chunk_attention,
     prefix_attention,
     ssd,
     triton_support,
@@ -225,6 +226,58 @@ def test_gated_attention_of_nothing_and_with_decays_of_zero() -> None:
     assert_near(found, results(gated_linear_attention, problem, backend="fast"))
 
 
+# mixed_chunk_attention
+
+
+def chunk_problem(rows: int, steps: int, n: int, m: int, p: int) -> Tensors:
+    """Scores of about 4 times a group of 4, so that their squares are not small."""
+    return {
+        "q": 4 * random(rows, steps, n),
+        "k": random(rows, steps, n, seed=1),
+        "q_linear": random(rows, steps, m, seed=2),
+        "k_linear": random(rows, steps, m, seed=3),
+        "v": random(rows, steps, p, seed=4),
+    }
+
+
+def run_chunks(*, state=None, **arguments) -> tuple[Tensor, ...]:
+    y, last = mixed_chunk_attention(**arguments, state=state)
+    return (y, *(last[name] for name in last if name != "position"))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "steps", "widths", "group"),
+    [(2, 10, (3, 2, 4), 4), (1, 40, (2, 1, 130), 40), (1, 19, (33, 34, 1), 17)],  # tiles of 32
+)
+def test_mixed_attention_and_its_gradients_are_the_reference(
+    rows, steps, widths, group, causal
+) -> None:
+    problem = chunk_problem(rows, steps, *widths)
+    assert_equals_reference(run_chunks, problem, group=group, causal=causal)
+
+
+def test_mixed_attention_goes_on_in_rows_of_unlike_lengths() -> None:
+    _, state = mixed_chunk_attention(**chunk_problem(3, 6, 3, 2, 2), group=4, causal=True)
+    options = {"group": 4, "causal": True, "state": state, "lengths": torch.tensor([5, 0, 7])}
+    problem = chunk_problem(3, 7, 3, 2, 2)
+    problem["v"][1] = torch.nan
+    assert_equals_reference(run_chunks, problem, **options)
+
+
+def test_mixed_attention_of_nothing_and_with_dropout() -> None:
+    for shape in [
+        (0, 3, 1, 2, 2),
+        (1, 0, 1, 2, 2),
+        (1, 2, 0, 2, 2),
+        (1, 2, 1, 0, 2),
+        (1, 2, 1, 1, 0),
+    ]:
+        assert_equals_reference(run_chunks, chunk_problem(*shape), group=2)
+    with pytest.raises(ValueError, match=r'no dropout, not 0.1: take backend="auto"'):
+        mixed_chunk_attention(**chunk_problem(1, 2, 1, 1, 1), dropout=0.1, backend="triton")
+
+
 # fir
 
 
@@ -370,6 +423,7 @@ def test_the_delta_rule_of_nothing_and_of_keys_too_wide_for_the_chip() -> None:
         (flashrnn, cell_problem("elman", rows=1, steps=2, width=2), {"cell": "elman"}),
         (ssd, ssd_problem(1, 3, 1, 1, 2, 2), {}),
         (gated_linear_attention, gated_problem(1, 3, 1, 2, 2), {}),
+        (run_chunks, chunk_problem(1, 3, 2, 2, 2), {"group": 2, "causal": True}),
         (fir, fir_problem(1, 3, (2, 1, 2)), {}),
         (prefix_attention, attention_problem(2, 3, 1, 2), {}),
         (delta_rule, delta_problem(1, 3, 1, 2, 2), {}),
@@ -379,8 +433,9 @@ def test_second_derivatives_are_those_of_the_reference(run, problem, options) ->
     found = []
     for backend in ("reference", "triton"):
         leaves = [x.detach().clone().requires_grad_() for x in problem.values()]
-        y, last = run(**dict(zip(problem, leaves, strict=True)), **options, backend=backend)
-        first = torch.autograd.grad(y.square().sum() + last.sum(), leaves, create_graph=True)
+        y, *last = run(**dict(zip(problem, leaves, strict=True)), **options, backend=backend)
+        loss = y.square().sum() + sum(x.sum() for x in last)
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
         loss = sum(x.square().sum() for x in first)
         found.append(list(torch.autograd.grad(loss, leaves, materialize_grads=True)))
     assert_near(*found)
@@ -394,6 +449,7 @@ def test_second_derivatives_are_those_of_the_reference(run, problem, options) ->
         (prefix_attention, attention_problem(1, 33, 1, 2), {}),
         (delta_rule, delta_problem(1, 66, 1, 2, 2), {}),
         (gated_linear_attention, gated_problem(1, 34, 1, 2, 2), {}),
+        (run_chunks, chunk_problem(2, 5, 2, 2, 2), {"group": 4}),
     ],
 )
 def test_repeats_are_equal_to_the_bit(run, problem, options) -> None:

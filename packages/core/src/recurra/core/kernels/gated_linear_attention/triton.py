@@ -136,11 +136,12 @@ def _read(
     options = _options(x, b, backward)
     y = torch.empty_like(b if turned else x, memory_format=torch.contiguous_format)
     blocks = triton.cdiv(y.shape[3], options["BLOCK_N" if turned else "BLOCK_P"])
-    tensors = (z.contiguous() for z in (x, b, c, log_a, before))
+    given = (z.contiguous() for z in (x, b, c, log_a, before))
     triton_support.launch(
         _read_keys if turned else _read_values,
         n_rows * n_chunks * heads * blocks,
-        *(*tensors, y, n_steps, heads, p, n),
+        *given,
+        *(y, n_steps, heads, p, n),
         **options,
     )
     return y
