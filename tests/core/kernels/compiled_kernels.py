@@ -201,17 +201,16 @@ def gated_launches(rows: int, steps: int, heads: int = 4, width: int = 128) -> N
     (y.sum() + last.sum()).backward()
 
 
-def mixed_launches(rows: int, steps: int, group: int = 128, width: int = 128) -> None:
-    """Run attention within groups forward and backward, causal and both ways."""
-    n = -(-steps // group)
-    for causal, memories in ((True, n), (False, 1)):
-        mixed_chunk_attention.attend(
-            *(leaf(rows, n, group, width) for _ in range(3)),
-            leaf(rows, memories, width, 2 * width),
-            leaf(rows, n, group, 2 * width),
-            causal,
-            0.0,
-        ).sum().backward()
+def mixed_launches(rows: int, steps: int, causal: bool, width: int = 128) -> None:
+    """Run attention within groups of 128 steps forward and backward."""
+    n = -(-steps // 128)
+    mixed_chunk_attention.attend(
+        *(leaf(rows, n, 128, width) for _ in range(3)),
+        leaf(rows, n if causal else 1, width, 2 * width),
+        leaf(rows, n, 128, 2 * width),
+        causal,
+        0.0,
+    ).sum().backward()
 
 
 def fir_launches(rows: int, steps: int, channels: int = 256, group: int = 2) -> None:
@@ -254,9 +253,10 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         gated_launches(rows, steps)
     yield "gated_linear_attention", launches
-    with recorded(chip) as launches:
-        mixed_launches(rows, steps)
-    yield "mixed_chunk_attention", launches
+    for causal in (True, False):
+        with recorded(chip) as launches:
+            mixed_launches(rows, steps, causal)
+        yield f"mixed_chunk_attention, causal {causal}", launches
     with recorded(chip) as launches:
         fir_launches(rows, steps)
     yield "fir", launches
