@@ -1,14 +1,12 @@
 """How fast the core's kernels are on one thread of a CPU, against the plain ways to write them.
 
     uv run python benchmarks/kernels.py fir
-    uv run python benchmarks/kernels.py linear_scan
-    uv run python benchmarks/kernels.py prefix_attention
-    uv run python benchmarks/kernels.py ssd
 
-Times are CPU milliseconds over repeats that take turns, the median for fir, the minimum for the
-others; the ratios are what counts. Where PyTorch sees a GPU, the kernels for GPUs are measured
-instead, flashrnn among them (`kernels_on_gpu.py`); `--cpu` leaves the GPU alone. No GPU has been at
-hand so far, so there is no figure of one in this tree.
+prints the table of a kernel; `--help` names all. Times are CPU milliseconds over repeats that take
+turns, the median for fir, the minimum for the others; the ratios are what counts. Where PyTorch
+sees a GPU, the kernels for GPUs are measured instead, flashrnn among them (`kernels_on_gpu.py`);
+`--cpu` leaves the GPU alone. No GPU has been at hand so far, so there is no figure of one in this
+tree.
 """
 
 import argparse
@@ -20,15 +18,33 @@ from torch import Tensor
 from torch.nn import functional
 
 import kernels_on_gpu
-from recurra.core.kernels import fir, linear_scan, prefix_attention, ssd
+from recurra.core.kernels import (
+    delta_rule,
+    fir,
+    gated_linear_attention,
+    linear_scan,
+    mixed_chunk_attention,
+    prefix_attention,
+    ssd,
+)
 from timing import cpu_seconds, timed
 
-KERNELS = ["fir", "flashrnn", "linear_scan", "prefix_attention", "ssd"]
+KERNELS = [
+    "delta_rule",
+    "fir",
+    "flashrnn",
+    "gated_linear_attention",
+    "linear_scan",
+    "mixed_chunk_attention",
+    "prefix_attention",
+    "ssd",
+]
 # (B, T, C, K, m): FRCRN's widest memory, MossFormer2's convolution module, its dense memory.
 FIR_SHAPES = [(100, 159, 256, 20, 1), (1, 4000, 2048, 17, 1), (1, 4000, 256, 39, 2)]
 SCAN_SHAPES = [(1, 1024, 64), (1, 16_384, 64)]  # (B, T, D)
 ATTENTION_SHAPES = [(1, 1024, 4, 64), (1, 4096, 4, 64)]  # (B, T, H, D)
 SSD_SHAPES = [(1, 256, 4, 64), (1, 1024, 4, 64), (1, 4096, 4, 64)]  # (B, T, H, N = P)
+MIXED_SHAPES = [(1, 1024, 128, 512)]  # (B, T, N, P)
 
 
 def main() -> None:
@@ -58,6 +74,14 @@ def main() -> None:
         print(f"{'x':30} {'':18} {'ours ms':>8} {'loop':>8}")
         for shape in SSD_SHAPES:
             print_ssd(*shape, repeats=args.repeats)
+    elif args.kernel == "mixed_chunk_attention":
+        print(f"{'v':30} {'':18} {'ours ms':>8} {'loop':>8}")
+        for shape in MIXED_SHAPES:
+            print_mixed(*shape, repeats=args.repeats)
+    elif args.kernel in ("delta_rule", "gated_linear_attention"):
+        print(f"{'v':30} {'':18} {'ours ms':>8} {'loop':>8}")
+        for shape in SSD_SHAPES:
+            print_matrix_state(args.kernel, *shape, repeats=args.repeats)
     else:
         print(f"{'k, v':30} {'':18} {'ours ms':>8} {'SDPA':>8}")
         for shape in ATTENTION_SHAPES:
@@ -147,6 +171,30 @@ def ssd_loop(x: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
         state = a_t[..., None, None] * state + x_t[..., :, None] * b_t[..., None, :]
         outputs.append((state @ c_t[..., None]).squeeze(-1))
     return torch.stack(outputs, dim=1)
+
+
+def print_matrix_state(kernel: str, b: int, t: int, h: int, n: int, *, repeats: int) -> None:
+    """Print ours in milliseconds, and how many times as long the plain loop takes."""
+    run, last = delta_rule, torch.rand(b, t, h)
+    if kernel == "gated_linear_attention":
+        run, last = gated_linear_attention, -torch.rand(b, t, h, n)
+    q, k, v = (torch.randn(b, t, h, n) for _ in range(3))
+    inputs = q * n**-0.5, functional.normalize(k, dim=-1), v, last
+    ways = {
+        "ours": lambda *z: run(*z)[0],
+        "loop": lambda *z: run(*z, backend="reference")[0],  # unbind and stack
+    }
+    print_ratio(f"({b}, {t}, {h}, {n})", ways, inputs, repeats)
+
+
+def print_mixed(b: int, t: int, n: int, p: int, *, repeats: int) -> None:
+    """Print ours in milliseconds, causal, and how many times as long the plain loop takes."""
+    inputs = *(torch.randn(b, t, n) for _ in range(4)), torch.randn(b, t, p)
+    ways = {
+        "ours": lambda *z: mixed_chunk_attention(*z, causal=True)[0],
+        "loop": lambda *z: mixed_chunk_attention(*z, causal=True, backend="reference")[0],
+    }
+    print_ratio(f"({b}, {t}, {p})", ways, inputs, repeats)
 
 
 def print_ratio(

@@ -15,7 +15,16 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from recurra.core.kernels import fir, flashrnn, linear_scan, prefix_attention, ssd
+from recurra.core.kernels import (
+    delta_rule,
+    fir,
+    flashrnn,
+    gated_linear_attention,
+    linear_scan,
+    mixed_chunk_attention,
+    prefix_attention,
+    ssd,
+)
 from timing import timed
 
 Way = Callable[..., Tensor]
@@ -99,6 +108,53 @@ def ssd_table(
     return ways, inputs
 
 
+def gated_table(
+    b: int, t: int, h: int, d: int, device: str
+) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the ways to run gated linear attention and their inputs."""
+    q, k, v = (torch.randn(b, t, h, d, device=device) for _ in range(3))
+    inputs = q, k / d, v, -torch.rand(b, t, h, d, device=device)
+    ways: dict[str, Way] = {
+        "ours": lambda *z: gated_linear_attention(*z)[0],
+        "portable": lambda *z: gated_linear_attention(*z, backend="fast")[0],
+    }
+    if find_spec("fla"):
+        from fla.ops.gla import chunk_gla
+
+        ways["fla gla"] = lambda q, k, v, g: chunk_gla(q, k, v, g, scale=1.0)[0]
+    return ways, inputs
+
+
+def delta_table(
+    b: int, t: int, h: int, d: int, device: str
+) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the ways to run the delta rule without decays and their inputs."""
+    q, k, v = (torch.randn(b, t, h, d, device=device) for _ in range(3))
+    inputs = q, nn.functional.normalize(k, dim=-1), v, torch.rand(b, t, h, device=device)
+    ways: dict[str, Way] = {
+        "ours": lambda *z: delta_rule(*z)[0],
+        "portable": lambda *z: delta_rule(*z, backend="fast")[0],
+    }
+    if find_spec("fla"):
+        from fla.ops.delta_rule import chunk_delta_rule
+
+        ways["fla, bf16"] = lambda q, k, v, beta: chunk_delta_rule(
+            *(z.bfloat16() for z in (q, k, v, beta)), scale=1.0
+        )[0]
+    return ways, inputs
+
+
+def mixed_table(
+    b: int, t: int, n: int, p: int, device: str
+) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the ways to attend as MossFormer2 does, both ways in groups of 256."""
+    keys = (torch.randn(b, t, n, device=device) for _ in range(4))
+    return {
+        "ours": lambda *z: mixed_chunk_attention(*z)[0],
+        "portable": lambda *z: mixed_chunk_attention(*z, backend="fast")[0],
+    }, (*keys, torch.randn(b, t, p, device=device))
+
+
 def cell_table(
     b: int, t: int, h: int, d: int, device: str
 ) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
@@ -153,6 +209,17 @@ def print_kernel(
         tflop = b * t * h * (256 * d + 4 * d * d) / 1e12
         table = ssd_table(b, t, h, d, device)
         print_ways(f"({b}, {t}, {h}, {d})", *table, (tflop, 4 * tflop), "TFLOP/s", seconds)
+    elif kernel in ("gated_linear_attention", "delta_rule"):
+        b, t, h, d = 8, 4096 // scale, 32, 64
+        gated = kernel == "gated_linear_attention"
+        gb = 4 * b * t * h * (5 if gated else 4) * d / 1e9  # in and out only
+        table = (gated_table if gated else delta_table)(b, t, h, d, device)
+        print_ways(f"({b}, {t}, {h}, {d})", *table, (gb, 3 * gb), "GB/s", seconds)
+    elif kernel == "mixed_chunk_attention":
+        b, t, n, p = 8, 4096 // scale, 128, 2048
+        tflop = b * t * (512 * (n + p) + 4 * n * p) / 1e12  # scores counted once
+        table = mixed_table(b, t, n, p, device)
+        print_ways(f"({b}, {t}, {p})", *table, (tflop, 3 * tflop), "TFLOP/s", seconds)
     elif kernel == "flashrnn":
         for b, t, h, d in [(16, 1024 // scale, 12, 64), (16, 1024 // scale, 48, 16)]:
             tflop = b * t * h * 8 * d * d / 1e12

@@ -5,6 +5,7 @@ A case draws named inputs and calls the thing on them. Inputs named in `along_ti
 From the declarations follows which laws are called for (`CALLED_FOR`).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -80,7 +81,7 @@ class Case:
     takes_lengths: bool = True
     keeps_inputs: bool = False  # its state is past inputs, in their dtype, not an accumulation
     mask: str | None = None  # the boolean input that says which steps are attended to
-    decay: str | None = None  # the input that may not have 16 bits
+    decay: str | None = None  # the input that may not have 16 bits; a logarithm of decays may
     held: Callable[[Tensors, float], Tensors] | None = None  # inputs with that decay throughout
     loops: bool = False  # a loop over the steps, which exports at a fixed T only
     compiles: bool = True  # torch.compile does not trace nn.LSTM and its kin
@@ -120,6 +121,7 @@ CALLED_FOR: dict[str, Callable[[Case], bool]] = {
     "16 bits": lambda case: case.kernel,
     "autocast": lambda case: not case.kernel,
     "decay": lambda case: case.decay is not None,
+    "slow decay": lambda case: case.held is not None,
     "state size": lambda case: case.state_size is not None,
     "dynamic export": lambda case: not case.loops,
     "compile": lambda case: case.compiles,
@@ -256,6 +258,16 @@ def run_scan(
 
 def hold_scan(inputs: Tensors, decay: float) -> Tensors:
     return {**inputs, "a": torch.full_like(inputs["a"], decay)}
+
+
+def hold_log(inputs: Tensors, decay: float) -> Tensors:
+    return {**inputs, "log_a": torch.full_like(inputs["log_a"], math.log(decay))}
+
+
+def hold_selective(inputs: Tensors, decay: float) -> Tensors:
+    """The step times `a` is the logarithm of the decay."""
+    a = torch.full_like(inputs["a"], math.log(decay))
+    return {**inputs, "delta": torch.ones_like(inputs["delta"]), "a": a}
 
 
 def fir_inputs(size: Size) -> Tensors:
@@ -437,6 +449,7 @@ CASES = [
         one_state(ssd),
         ("x", "log_a", "b", "c"),
         linear_in=("x",),
+        held=hold_log,
         loops=True,
     ),
     kernel(
@@ -445,6 +458,7 @@ CASES = [
         one_state(gated_linear_attention),
         ("q", "k", "v", "log_a"),
         linear_in=("v",),
+        held=hold_log,
         loops=True,
     ),
     kernel(
@@ -453,6 +467,7 @@ CASES = [
         one_state(delta_rule),
         ("q", "k", "v", "beta", "log_a"),
         linear_in=("v",),
+        held=hold_log,
         loops=True,
     ),
     kernel(
@@ -461,6 +476,7 @@ CASES = [
         one_state(selective_scan),
         ("u", "delta", "b", "c"),
         linear_in=("u",),
+        held=hold_selective,
         loops=True,
     ),
     *(

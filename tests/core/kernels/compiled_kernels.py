@@ -28,7 +28,9 @@ from recurra.core.kernels.fir import triton as fir
 from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn import triton as flashrnn
 from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
+from recurra.core.kernels.gated_linear_attention import triton as gated_linear_attention
 from recurra.core.kernels.linear_scan import triton as linear_scan
+from recurra.core.kernels.mixed_chunk_attention import triton as mixed_chunk_attention
 from recurra.core.kernels.prefix_attention import triton as prefix_attention
 from recurra.core.kernels.ssd import triton as ssd
 
@@ -191,6 +193,26 @@ def ssd_launches(rows: int, steps: int, heads: int = 4, width: int = 128) -> Non
     (y.sum() + last.sum()).backward()
 
 
+def gated_launches(rows: int, steps: int, heads: int = 4, width: int = 128) -> None:
+    """Run gated linear attention forward and backward."""
+    y, last = gated_linear_attention.gated_linear_attention(
+        *(leaf(rows, steps, heads, width) for _ in range(4)), leaf(rows, heads, width, width)
+    )
+    (y.sum() + last.sum()).backward()
+
+
+def mixed_launches(rows: int, steps: int, causal: bool, width: int = 128) -> None:
+    """Run attention within groups of 128 steps forward and backward."""
+    n = -(-steps // 128)
+    mixed_chunk_attention.attend(
+        *(leaf(rows, n, 128, width) for _ in range(3)),
+        leaf(rows, n if causal else 1, width, 2 * width),
+        leaf(rows, n, 128, 2 * width),
+        causal,
+        0.0,
+    ).sum().backward()
+
+
 def fir_launches(rows: int, steps: int, channels: int = 256, group: int = 2) -> None:
     """Run a filter with five taps, two channels each, forward and backward."""
     fir.fir_valid(
@@ -209,8 +231,8 @@ def attention_launches(rows: int, steps: int, heads: int = 2, width: int = 128) 
     (y.sum() + last.sum()).backward()
 
 
-def delta_launches(rows: int, steps: int, heads: int = 2, width: int = 64) -> None:
-    """Run the delta rule's loop over the chunks forward and backward, with the widest keys."""
+def delta_launches(rows: int, steps: int, width: int, heads: int = 2) -> None:
+    """Run the delta rule's loop over the chunks forward and backward."""
     n, length = -(-steps // delta_rule.CHUNK), delta_rule.CHUNK
     u, before, last = delta_rule.carry(
         *(leaf(rows, n, heads, length, width) for _ in range(3)),
@@ -229,14 +251,22 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
         ssd_launches(rows, steps)
     yield "ssd", launches
     with recorded(chip) as launches:
+        gated_launches(rows, steps)
+    yield "gated_linear_attention", launches
+    for causal in (True, False):
+        with recorded(chip) as launches:
+            mixed_launches(rows, steps, causal)
+        yield f"mixed_chunk_attention, causal {causal}", launches
+    with recorded(chip) as launches:
         fir_launches(rows, steps)
     yield "fir", launches
     with recorded(chip) as launches:
         attention_launches(rows, steps)
     yield "prefix_attention", launches
-    with recorded(chip) as launches:
-        delta_launches(rows, steps)
-    yield "delta_rule", launches
+    for width in (n for n in (64, 128) if delta_rule.fits(chip, n)):
+        with recorded(chip) as launches:
+            delta_launches(rows, steps, width)
+        yield f"delta_rule, keys of {width}", launches
     width = LARGEST_HEAD[chip]
     for cell in CELLS:
         with recorded(chip) as launches:
@@ -284,7 +314,9 @@ def main() -> int:
     heads = [16, 32, 64, 96, 128, 256]
     for chip in CHIPS:
         fitting = [str(head) for head in heads if fits(chip, torch.float32, head)]
-        print(f"{chip}: fits heads of {', '.join(fitting)} of {heads}")
+        print(f"{chip}: flashrnn fits heads of {', '.join(fitting)} of {heads}")
+        fitting = [str(head) for head in heads if delta_rule.fits(chip, head)]
+        print(f"{chip}: delta_rule fits keys of {', '.join(fitting)} of {heads}")
         wrong += too_much(chip)
     print("\n".join(wrong))
     return len(wrong)

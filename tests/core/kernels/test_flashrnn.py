@@ -322,7 +322,7 @@ def test_peepholes_worked_by_hand(backend):
         ({"wx": random(3, 6, 3, 2, 4)}, r"wx must be \(B, T, 4, H, D\) for lstm"),
         ({"r": random(4, 2, 4, 3)}, r"r must be \(4, 2, 4, 4\) for wx"),
         ({"states": random(3, 1, 2, 4)}, r"states must be \(3, 2, 2, 4\)"),
-        ({"lengths": torch.tensor([1, 2])}, r"lengths must be \(3,\)"),
+        ({"lengths": torch.tensor([1, 2])}, r"lengths must be \(B,\) = \(3,\)"),
         ({"lengths": torch.ones(3)}, "lengths must be integers, not torch.float32"),
         ({"cell": "slstm", "peephole": random(3, 2, 4)}, "only the lstm has peepholes"),
         ({"wx": random(3, 6, 4, 2, 4).float()}, "r is float64 and wx is torch.float32"),

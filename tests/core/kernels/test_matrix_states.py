@@ -167,10 +167,10 @@ def test_only_infinite_decays_leave_the_current_step_alone(case):
 
 
 @each_decaying_kernel
-def test_bfloat16_inputs_keep_a_float32_state_over_thousands_of_steps(case):
-    inputs = case.inputs(1, 4000, 8, 8)
+def test_the_logarithm_of_a_slow_decay_may_be_rounded_to_bfloat16(case):
+    inputs = case.inputs(1, 1000, 8, 8)
     inputs[-1][:] = torch.tensor(0.999).log()
-    half = [z.bfloat16() for z in inputs]  # the logarithm of the decay too
+    half = [z.bfloat16() for z in inputs]
     y, last = case.run(*half)
     assert y.dtype == torch.bfloat16
     assert last.dtype == torch.float32

@@ -14,7 +14,9 @@ from recurra.core.kernels import (
     delta_rule,
     fir,
     flashrnn,
+    gated_linear_attention,
     linear_scan,
+    mixed_chunk_attention,
     prefix_attention,
     ssd,
     triton_support,
@@ -187,6 +189,95 @@ def test_a_decay_of_zero_and_a_head_of_nothing() -> None:
     assert_equals_reference(ssd, ssd_problem(1, 3, 1, 1, 0, 2))
 
 
+# gated_linear_attention
+
+
+def gated_problem(rows: int, steps: int, heads: int, p: int, n: int) -> Tensors:
+    return {
+        "q": random(rows, steps, heads, n),
+        "k": random(rows, steps, heads, n, seed=1),
+        "v": random(rows, steps, heads, p, seed=2),
+        "log_a": -random(rows, steps, heads, n, seed=3).abs(),
+        "state": random(rows, heads, p, n, seed=4),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "heads", "p", "n"),
+    [(1, 66, 2, 3, 2), (2, 5, 2, 2, 33), (1, 7, 1, 34, 1)],  # chunks and blocks of 32
+)
+def test_gated_attention_and_its_gradients_are_the_reference(rows, steps, heads, p, n) -> None:
+    assert_equals_reference(gated_linear_attention, gated_problem(rows, steps, heads, p, n))
+
+
+def test_gated_attention_of_rows_of_unlike_lengths() -> None:
+    problem = gated_problem(3, 34, 1, 2, 2)
+    problem["v"][1] = torch.nan
+    assert_equals_reference(gated_linear_attention, problem, lengths=torch.tensor([33, 0, 3]))
+
+
+def test_gated_attention_of_nothing_and_with_decays_of_zero() -> None:
+    for shape in [(0, 3, 1, 2, 2), (1, 0, 1, 2, 2), (1, 2, 1, 0, 2), (1, 2, 1, 2, 0)]:
+        assert_equals_reference(gated_linear_attention, gated_problem(*shape))
+    problem = gated_problem(1, 40, 1, 2, 3)
+    problem["log_a"][:, ::5, :, 1:] = -torch.inf
+    problem["log_a"][:, 3, :, 0] = -1e4
+    found = results(gated_linear_attention, problem, backend="triton")
+    assert_near(found, results(gated_linear_attention, problem, backend="fast"))
+
+
+# mixed_chunk_attention
+
+
+def chunk_problem(rows: int, steps: int, n: int, m: int, p: int) -> Tensors:
+    """Scores of about 4 times a group of 4, so that their squares are not small."""
+    return {
+        "q": 4 * random(rows, steps, n),
+        "k": random(rows, steps, n, seed=1),
+        "q_linear": random(rows, steps, m, seed=2),
+        "k_linear": random(rows, steps, m, seed=3),
+        "v": random(rows, steps, p, seed=4),
+    }
+
+
+def run_chunks(*, state=None, **arguments) -> tuple[Tensor, ...]:
+    y, last = mixed_chunk_attention(**arguments, state=state)
+    return (y, *(last[name] for name in last if name != "position"))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "steps", "widths", "group"),
+    [(2, 10, (3, 2, 4), 4), (1, 40, (2, 1, 130), 40), (1, 19, (33, 34, 1), 17)],  # tiles of 32
+)
+def test_mixed_attention_and_its_gradients_are_the_reference(
+    rows, steps, widths, group, causal
+) -> None:
+    problem = chunk_problem(rows, steps, *widths)
+    assert_equals_reference(run_chunks, problem, group=group, causal=causal)
+
+
+def test_mixed_attention_goes_on_in_rows_of_unlike_lengths() -> None:
+    _, state = mixed_chunk_attention(**chunk_problem(3, 6, 3, 2, 2), group=4, causal=True)
+    options = {"group": 4, "causal": True, "state": state, "lengths": torch.tensor([5, 0, 7])}
+    problem = chunk_problem(3, 7, 3, 2, 2)
+    problem["v"][1] = torch.nan
+    assert_equals_reference(run_chunks, problem, **options)
+
+
+def test_mixed_attention_of_nothing_and_with_dropout() -> None:
+    for shape in [
+        (0, 3, 1, 2, 2),
+        (1, 0, 1, 2, 2),
+        (1, 2, 0, 2, 2),
+        (1, 2, 1, 0, 2),
+        (1, 2, 1, 1, 0),
+    ]:
+        assert_equals_reference(run_chunks, chunk_problem(*shape), group=2)
+    with pytest.raises(ValueError, match=r'no dropout, not 0.1: take backend="auto"'):
+        mixed_chunk_attention(**chunk_problem(1, 2, 1, 1, 1), dropout=0.1, backend="triton")
+
+
 # fir
 
 
@@ -300,7 +391,8 @@ def delta_problem(rows: int, steps: int, heads: int, p: int, n: int) -> Tensors:
 
 @pytest.mark.parametrize(
     ("rows", "steps", "heads", "p", "n"),
-    [(2, 3, 2, 2, 3), (1, 130, 1, 1, 2), (1, 2, 1, 33, 17)],  # chunks of 64, blocks of 32 of P
+    # Chunks of 64 steps; blocks of 32 of P; for N above 64 tiles of 32, and blocks of 16.
+    [(2, 3, 2, 2, 3), (1, 130, 1, 1, 2), (1, 2, 1, 33, 17), (1, 66, 1, 17, 70)],
 )
 def test_the_delta_rule_and_its_gradients_are_the_reference(rows, steps, heads, p, n) -> None:
     problem = delta_problem(rows, steps, heads, p, n)
@@ -318,7 +410,7 @@ def test_the_delta_rule_of_rows_of_unlike_lengths() -> None:
 def test_the_delta_rule_of_nothing_and_of_keys_too_wide_for_the_chip() -> None:
     for shape in [(0, 3, 1, 2, 2), (1, 0, 1, 2, 2), (1, 2, 1, 0, 2), (1, 2, 1, 2, 0)]:
         assert_equals_reference(delta_rule, delta_problem(*shape))
-    assert_equals_reference(delta_rule, delta_problem(1, 2, 1, 1, 65))
+    assert_equals_reference(delta_rule, delta_problem(1, 2, 1, 1, 129))
 
 
 # Second derivatives, repeats
@@ -330,6 +422,8 @@ def test_the_delta_rule_of_nothing_and_of_keys_too_wide_for_the_chip() -> None:
         (linear_scan, scan_problem((1, 3, 2), (1, 3, 2)), {}),
         (flashrnn, cell_problem("elman", rows=1, steps=2, width=2), {"cell": "elman"}),
         (ssd, ssd_problem(1, 3, 1, 1, 2, 2), {}),
+        (gated_linear_attention, gated_problem(1, 3, 1, 2, 2), {}),
+        (run_chunks, chunk_problem(1, 3, 2, 2, 2), {"group": 2, "causal": True}),
         (fir, fir_problem(1, 3, (2, 1, 2)), {}),
         (prefix_attention, attention_problem(2, 3, 1, 2), {}),
         (delta_rule, delta_problem(1, 3, 1, 2, 2), {}),
@@ -339,8 +433,9 @@ def test_second_derivatives_are_those_of_the_reference(run, problem, options) ->
     found = []
     for backend in ("reference", "triton"):
         leaves = [x.detach().clone().requires_grad_() for x in problem.values()]
-        y, last = run(**dict(zip(problem, leaves, strict=True)), **options, backend=backend)
-        first = torch.autograd.grad(y.square().sum() + last.sum(), leaves, create_graph=True)
+        y, *last = run(**dict(zip(problem, leaves, strict=True)), **options, backend=backend)
+        loss = y.square().sum() + sum(x.sum() for x in last)
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
         loss = sum(x.square().sum() for x in first)
         found.append(list(torch.autograd.grad(loss, leaves, materialize_grads=True)))
     assert_near(*found)
@@ -353,6 +448,8 @@ def test_second_derivatives_are_those_of_the_reference(run, problem, options) ->
         (fir, fir_problem(2, 20, (2, 2, 1)), {}),
         (prefix_attention, attention_problem(1, 33, 1, 2), {}),
         (delta_rule, delta_problem(1, 66, 1, 2, 2), {}),
+        (gated_linear_attention, gated_problem(1, 34, 1, 2, 2), {}),
+        (run_chunks, chunk_problem(2, 5, 2, 2, 2), {"group": 4}),
     ],
 )
 def test_repeats_are_equal_to_the_bit(run, problem, options) -> None:

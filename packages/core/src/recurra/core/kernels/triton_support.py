@@ -6,7 +6,6 @@ be in the environment before the first of them is imported.
 """
 
 import os
-from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -61,27 +60,6 @@ def launch(kernel: Any, programs: int, *arguments: Tensor | int | float, **const
     assert isinstance(first, Tensor)
     with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
         kernel[(programs,)](*arguments, **constants)
-
-
-def differentiable(
-    run: Callable[..., tuple[Tensor, ...]], given: Sequence[Tensor], cotangents: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
-    """Return the gradients to what was given, as functions of it: for second derivatives.
-
-    Args:
-        run: the portable form, from `given` to its results.
-        given: what a Triton form was given; the gradient to what requires none is zeros.
-        cotangents: the gradients to the results, or to the first of them.
-    """
-    # Views: an argument may be computed from another one, and that path is not ours to count.
-    views = [z.view_as(z) for z in given]
-    taken = [z for z in views if z.requires_grad]
-    pairs = [(y, g) for y, g in zip(run(*views), cotangents, strict=False) if y.requires_grad]
-    outputs, gradients = zip(*pairs, strict=True)
-    found = iter(
-        torch.autograd.grad(outputs, taken, gradients, create_graph=True, materialize_grads=True)
-    )
-    return tuple(next(found) if z.requires_grad else torch.zeros_like(z) for z in views)
 
 
 def chip(x: Tensor) -> str:

@@ -45,7 +45,8 @@ def delta_rule(
             nothing: their y and their gradients are zero, even where the inputs are NaN.
         chunk: steps that "fast" takes at once; it changes the speed and the rounding only.
         backend: "fast" solves a triangular system in each chunk; "triton" does so in chunks of 64
-            and, with N up to 64, carries the state through them in a kernel for GPUs, in float32;
+            and, where N fits on the chip (64; on sm_90 and gfx942 128), carries the state through
+            them in a kernel for GPUs, in float32, else in PyTorch's loop over the chunks;
             "reference" is the plain loop; "auto" is "triton" where that can run, else "fast".
 
     Returns:

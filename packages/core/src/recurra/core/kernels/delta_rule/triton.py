@@ -18,7 +18,8 @@ differentiated instead.
 Source: Yang et al. 2024 (arXiv 2406.06484, section 3.2).
 
 Roofline, for each chunk of 64 steps of a head with P = N = D: reads U, W and K and writes u and S,
-4 (256 D + D^2) bytes, for 256 D^2 FLOPs; in blocks of 32 of P, W and K come from the caches again.
+4 (256 D + D^2) bytes, for 256 D^2 FLOPs; in blocks of 32 of P (of 16 where N is above 64), W and K
+come from the caches again.
 At D = 64 that is 1 MFLOP for 82 kB, 13 FLOPs a byte: bound by memory in three TF32 products for
 each, if rows x heads x D / 32 programs fill the chip. (8, 4096, 32, 64) moves 1.3 GB, 0.4 ms at the
 3.35 TB/s of an H100. Backward reads g_S besides. No GPU was at hand when this was written: these
@@ -34,18 +35,26 @@ from torch import Tensor
 
 from recurra.core.kernels import triton_support
 from recurra.core.kernels.delta_rule import fast
+from recurra.core.kernels.second_derivatives import differentiable
 
 CHUNK = 64
-_BLOCK = 32  # of P
-_WIDEST = 64  # N: all of it stays in registers, and three TF32 products of 128 find no room there
+# The widest N whose state stays in registers, as `test_triton_compiled.py` compiles it: what three
+# TF32 products need besides differs from one chip's assembler to the other's.
+WIDEST = {"sm_90": 128, "gfx942": 128, "cpu": 128}
+
+
+def fits(arch: str, n: int) -> bool:
+    """Say whether keys of a width stay on a chip, named as by `triton_support.chip`."""
+    return n <= WIDEST.get(arch, 64)
 
 
 def carry(
     written: Tensor, erased: Tensor, keys: Tensor, decay: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Carry the state through the chunks as `fast.carry` does, which serves N above 64."""
+    """Carry the state through the chunks as `fast.carry` does, which serves what does not fit."""
     given = (written, erased, keys, decay, state)
-    if written.numel() == 0 or not 0 < keys.shape[-1] <= _WIDEST:
+    n = keys.shape[-1]
+    if written.numel() == 0 or n == 0 or not fits(triton_support.chip(written), n):
         return fast.carry(*given)
     if torch.is_grad_enabled() and any(z.requires_grad for z in given):
         u, before, last = _Carry.apply(*given)  # type: ignore[no-untyped-call]
@@ -67,11 +76,11 @@ class _Carry(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, grad_u: Tensor, grad_before: Tensor, grad_last: Tensor
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor | None, ...]:
         *given, u, before = ctx.saved_tensors
         if torch.is_grad_enabled():
             cotangents = (grad_u, grad_before, grad_last)
-            return triton_support.differentiable(fast.carry, given, cotangents)
+            return differentiable(fast.carry, given, cotangents)
         _, erased, keys, decay, _ = given
         of_u, after, of_state = _run(grad_u, keys, erased, decay, grad_last, grad_before)
         of_keys = u @ after.mT
@@ -96,17 +105,21 @@ def _run(
     n = reading.shape[-1]
     before = added.new_empty(n_rows, n_chunks, heads, n, p)
     u, last = added.new_empty(added.shape), added.new_empty(n_rows, heads, n, p)
-    block = min(_BLOCK, triton_support.power_of_two(p, 16))
+    # The state lies in registers, a block of P in tiles of N.
+    block_p, block_n = (32, 64) if n <= 64 else (16, 32)
+    block_p = min(block_p, triton_support.power_of_two(p, 16))
+    block_n = min(block_n, triton_support.power_of_two(n, 16))
     inputs = [z.contiguous() for z in (added, reading, writing, decay, state)]
     triton_support.launch(
         _all_chunks,
-        n_rows * heads * triton.cdiv(p, block),
+        n_rows * heads * triton.cdiv(p, block_p),
         *(*inputs, before if more is None else more.contiguous(), u, before, last),
         *(n_chunks, heads, p, n),
         BACKWARD=more is not None,
         CHUNK=chunk,
-        BLOCK_P=block,
-        BLOCK_N=triton_support.power_of_two(n, 16),
+        BLOCK_P=block_p,
+        BLOCK_N=block_n,
+        TILES=triton.cdiv(n, block_n),
         **triton_support.product_options(added),
     )
     return u, before, last
@@ -132,40 +145,64 @@ def _all_chunks(
     CHUNK: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    TILES: tl.constexpr,
 ):
     """Carry one block of P of one row's head (N, P) through all chunks."""
     p_blocks = tl.cdiv(p_width, BLOCK_P)
     p = tl.program_id(0) % p_blocks * BLOCK_P + tl.arange(0, BLOCK_P)
     place = (tl.program_id(0) // p_blocks).to(tl.int64)
     row, head = place // heads, place % heads
-    n, i = tl.arange(0, BLOCK_N), tl.arange(0, CHUNK)
-    p_inside, n_inside = (p < p_width)[None, :], n < n_width
-    in_state = n_inside[:, None] & p_inside
-    of_state = n[:, None] * p_width + p[None, :]
-    state = tl.load(start + place * n_width * p_width + of_state, mask=in_state, other=0.0)
+    i, inside = tl.arange(0, CHUNK), (p < p_width)[None, :]
+    state = _load_state(start, place, n_width, p, p_width, BLOCK_N, TILES)
     s = 0
     while s < n_chunks:
         chunk = n_chunks - 1 - s if BACKWARD else s
         at = (row * n_chunks + chunk) * heads + head
         steps = at * CHUNK + i
+        _store_state(before, at, state, n_width, p, p_width, BLOCK_N, TILES)
         of_steps = steps[:, None] * p_width + p[None, :]
-        tl.store(before + at * n_width * p_width + of_state, state, mask=in_state)
-        read = tl.load(
-            reading + steps[:, None] * n_width + n[None, :], mask=n_inside[None, :], other=0.0
-        )
-        turned = tl.load(
-            writing + steps[None, :] * n_width + n[:, None], mask=n_inside[:, None], other=0.0
-        )
-        now = tl.load(added + of_steps, mask=p_inside, other=0.0)
-        found = tl.dot(read, state, input_precision=PRECISION)
-        now = now + found if BACKWARD else now - found
-        tl.store(u + of_steps, now, mask=p_inside)
-        found = tl.dot(turned, now, input_precision=PRECISION)
-        state = state * tl.load(decay + at)
+        now = tl.load(added + of_steps, mask=inside, other=0.0)
+        for k in tl.static_range(TILES):
+            n = k * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
+            read = tl.load(reading + steps[:, None] * n_width + n, mask=n < n_width, other=0.0)
+            found = tl.dot(read, state[k], input_precision=PRECISION)
+            now = now + found if BACKWARD else now - found
+        tl.store(u + of_steps, now, mask=inside)
+        kept = tl.load(decay + at)
         if BACKWARD:
-            extra = tl.load(more + at * n_width * p_width + of_state, mask=in_state, other=0.0)
-            state = state + extra - found
-        else:
-            state = state + found
+            extra = _load_state(more, at, n_width, p, p_width, BLOCK_N, TILES)
+        after = ()  # type: Any
+        for k in tl.static_range(TILES):
+            n = k * BLOCK_N + tl.arange(0, BLOCK_N)[:, None]
+            turned = tl.load(writing + steps[None, :] * n_width + n, mask=n < n_width, other=0.0)
+            found = tl.dot(turned, now, input_precision=PRECISION)
+            if BACKWARD:
+                after += (state[k] * kept + extra[k] - found,)
+            else:
+                after += (state[k] * kept + found,)
+        state = after
         s += 1
-    tl.store(last + place * n_width * p_width + of_state, state, mask=in_state)
+    _store_state(last, place, state, n_width, p, p_width, BLOCK_N, TILES)
+
+
+@triton.jit
+def _load_state(states, at, n_width, p, p_width, BLOCK_N: tl.constexpr, TILES: tl.constexpr):
+    """Load one block of P of the state (N, P) at a place, as a tuple of tiles of N."""
+    tiles = ()  # type: Any
+    for k in tl.static_range(TILES):
+        n = k * BLOCK_N + tl.arange(0, BLOCK_N)[:, None]
+        mask = (n < n_width) & (p < p_width)[None, :]
+        tile = tl.load(states + (at * n_width + n) * p_width + p[None, :], mask=mask, other=0.0)
+        tiles += (tile.to(tl.float32),)
+    return tiles
+
+
+@triton.jit
+def _store_state(
+    states, at, tiles, n_width, p, p_width, BLOCK_N: tl.constexpr, TILES: tl.constexpr
+):
+    """Store what `_load_state` loads."""
+    for k in tl.static_range(TILES):
+        n = k * BLOCK_N + tl.arange(0, BLOCK_N)[:, None]
+        mask = (n < n_width) & (p < p_width)[None, :]
+        tl.store(states + (at * n_width + n) * p_width + p[None, :], tiles[k], mask=mask)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recurra.core.kernels import triton_support
 from recurra.core.kernels.fir import fast
+from recurra.core.kernels.second_derivatives import differentiable
 
 _STEPS = 32
 _BLOCK = 32  # channels of a program
@@ -53,7 +54,7 @@ class _Fir(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, taps = ctx.saved_tensors
         if torch.is_grad_enabled():
-            grad_x, grad_taps = triton_support.differentiable(
+            grad_x, grad_taps = differentiable(
                 lambda x, taps: (fast.fir_valid(x, taps, ctx.dilation),), (x, taps), (grad,)
             )
             return grad_x, grad_taps, None

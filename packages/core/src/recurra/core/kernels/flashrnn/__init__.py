@@ -12,6 +12,7 @@ from recurra.core.kernels.flashrnn.gru import Gru
 from recurra.core.kernels.flashrnn.lstm import Lstm
 from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
 from recurra.core.kernels.flashrnn.slstm import Slstm
+from recurra.core.kernels.lengths import check_lengths, steps_inside, zero_beyond
 from recurra.core.kernels.triton_support import chip, wants_triton
 
 Backend = Literal["auto", "reference", "fast", "triton"]
@@ -79,15 +80,15 @@ def flashrnn(
     kind = CELLS.get(cell)
     if kind is None:
         raise ValueError(f"cell must be one of {', '.join(CELLS)}, not {cell!r}")
-    n_rows, n_steps, heads, width = _check(kind, wx, r, b, states, peephole, lengths)
+    n_rows, heads, width = _check(kind, wx, r, b, states, peephole)
+    check_lengths(lengths, wx)
     dtype = torch.promote_types(wx.dtype, torch.float32)
     if states is None:
         states = torch.zeros(n_rows, len(kind.states), heads, width, dtype=dtype, device=wx.device)
     idle = None
     if lengths is not None:
-        idle = torch.arange(n_steps, device=wx.device)[:, None] >= lengths.to(wx.device)
-        wx = wx.where(~idle.t()[..., None, None, None], 0)
-        idle = idle[..., None, None]  # (T, B, 1, 1)
+        idle = ~steps_inside(lengths, wx).squeeze(2).transpose(0, 1)  # (T, B, 1, 1)
+        (wx,) = zero_beyond(lengths, wx)
     tracing = torch.compiler.is_compiling()
     run = reference.run if backend == "reference" or (backend == "auto" and tracing) else fast.run
     if wants_triton(backend, wx, dtype) and wx.numel() and _fits(backend, wx, dtype):
@@ -133,15 +134,14 @@ def _check(
     b: Tensor,
     states: Tensor | None,
     peephole: Tensor | None,
-    lengths: Tensor | None,
-) -> tuple[int, int, int, int]:
-    """Return B, T, H and D, or raise where the arguments do not fit together."""
+) -> tuple[int, int, int]:
+    """Return B, H and D, or raise where the arguments do not fit together."""
     name = type(kind).__name__.lower()
     if wx.dim() != 5 or wx.shape[2] != kind.n_input:
         raise ValueError(
             f"wx must be (B, T, {kind.n_input}, H, D) for {name}, not {tuple(wx.shape)}"
         )
-    n_rows, n_steps, _, heads, width = wx.shape
+    n_rows, _, _, heads, width = wx.shape
     if peephole is not None and not kind.takes_peephole:
         raise ValueError(f"only the lstm has peepholes, not the {name}")
     shapes = {
@@ -149,7 +149,6 @@ def _check(
         "b": (b, (kind.n_gates, heads, width)),
         "states": (states, (n_rows, len(kind.states), heads, width)),
         "peephole": (peephole, (3, heads, width)),
-        "lengths": (lengths, (n_rows,)),
     }
     for argument, (tensor, shape) in shapes.items():
         if tensor is not None and tensor.shape != shape:
@@ -158,10 +157,8 @@ def _check(
             )
     if not wx.is_floating_point():
         raise ValueError(f"wx must be floating, not {wx.dtype}")
-    if lengths is not None and (lengths.is_floating_point() or lengths.dtype == torch.bool):
-        raise ValueError(f"lengths must be integers, not {lengths.dtype}")
     for argument in ("r", "b", "states", "peephole"):
         tensor = shapes[argument][0]
         if tensor is not None and tensor.dtype == torch.float64 != wx.dtype:
             raise ValueError(f"{argument} is float64 and wx is {wx.dtype}: cast one of them")
-    return n_rows, n_steps, heads, width
+    return n_rows, heads, width

@@ -14,6 +14,7 @@ from torch import Tensor
 from recurra.core.kernels.flashrnn import reference
 from recurra.core.kernels.flashrnn.cell import Cell
 from recurra.core.kernels.flashrnn.lstm import peephole_gradient
+from recurra.core.kernels.second_derivatives import differentiable
 
 
 class Passes(NamedTuple):
@@ -92,30 +93,16 @@ class _Recurrence(torch.autograd.Function):
         *given, idle = ctx.saved_tensors[:6]
         with torch.autocast(grads[0].device.type, enabled=False):
             if torch.is_grad_enabled():
-                found = _differentiable(ctx, given, idle, grads)
+
+                def run(*views: Any) -> tuple[Tensor, ...]:
+                    options = {"reverse": ctx.reverse, "all_states": ctx.all_states}
+                    sequences, last = reference.run(*(ctx.cell, *views, idle), **options)
+                    return (*sequences, last)
+
+                found = differentiable(run, given, grads)
             else:
                 found = ctx.passes.backward(ctx, given, idle, ctx.saved_tensors[6:], grads)
         return (*found, None, None, None, None, None)
-
-
-def _differentiable(
-    ctx: Any, given: Sequence[Any], idle: Tensor | None, grads: Sequence[Tensor]
-) -> list[Tensor | None]:
-    """Return the gradients to what was given, as functions of it."""
-    # Views: an argument may be computed from another one, and that path is not ours to count.
-    views: list[Any] = [None if x is None else x.view_as(x) for x in given]
-    wx, r, b, states, peephole = views
-    options = {"reverse": ctx.reverse, "all_states": ctx.all_states}
-    sequences, last = reference.run(ctx.cell, wx, r, b, states, peephole, idle, **options)
-    wanted = [x for x in views if x is not None and x.requires_grad]
-    pairs = [
-        (y, grad) for y, grad in zip([*sequences, last], grads, strict=True) if y.requires_grad
-    ]
-    results, cotangents = zip(*pairs, strict=True)
-    found = iter(
-        torch.autograd.grad(results, wanted, cotangents, create_graph=True, materialize_grads=True)
-    )
-    return [next(found) if x is not None and x.requires_grad else None for x in views]
 
 
 def activate(cell: Cell, wx: Tensor, weight: Tensor, bias: Tensor, h: Tensor, pre: Tensor) -> None:

@@ -8,8 +8,9 @@ from torch import Tensor
 from recurra.core.kernels.chunks import accumulation_dtype, check_attention
 from recurra.core.kernels.gated_linear_attention import fast, reference
 from recurra.core.kernels.lengths import check_lengths, zero_beyond
+from recurra.core.kernels.triton_support import wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 
 
 def gated_linear_attention(
@@ -40,8 +41,9 @@ def gated_linear_attention(
             nothing: their y and their gradients are zero, even where the inputs are NaN.
         chunk: steps that "fast" takes at once, raised to a power of two; it changes the speed and
             the rounding only.
-        backend: "fast" is products of matrices in chunks; "reference" is the plain loop; "auto" is
-            "fast".
+        backend: "fast" is products of matrices in chunks; "triton" the same for GPUs, in float32
+            and chunks of 32; "reference" is the plain loop; "auto" is "triton" where that can run,
+            else "fast".
 
     Returns:
         y (B, T, H, P) in the dtype of v, and the state (B, H, P, N) after each row's last counted
@@ -63,9 +65,14 @@ def gated_linear_attention(
     inputs = (*zero_beyond(lengths, q, k, v, log_a), before)
     dtype = accumulation_dtype(*inputs)
     inputs = tuple(z.to(dtype) for z in inputs)
+    on_gpu = wants_triton(backend, v, dtype) and v.numel() > 0 and k.numel() > 0
     with torch.autocast(v.device.type, enabled=False):
         if backend == "reference" or v.shape[1] == 1:  # one step of a stream is no chunk
             y, last = reference.gated_linear_attention(*inputs)
+        elif on_gpu:
+            from recurra.core.kernels.gated_linear_attention import triton
+
+            y, last = triton.gated_linear_attention(*inputs)
         else:
             steps = max(1, min(chunk, v.shape[1]))
             power_of_two = 1 << (steps - 1).bit_length()

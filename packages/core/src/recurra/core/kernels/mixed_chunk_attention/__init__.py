@@ -8,8 +8,9 @@ from torch import Tensor
 from recurra.core.kernels.chunks import accumulation_dtype
 from recurra.core.kernels.lengths import check_lengths, zero_beyond
 from recurra.core.kernels.mixed_chunk_attention import fast, reference
+from recurra.core.kernels.triton_support import wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 State = dict[str, Tensor]
 
 
@@ -51,8 +52,9 @@ def mixed_chunk_attention(
         state: what a causal call returned before; None is the beginning.
         lengths: (B,) integers from 0 to T: how many steps of each row count. The others change
             nothing: their y and their gradients are zero, even where the inputs are NaN.
-        backend: "fast" is products of matrices a group at a time; "reference" is the plain loop;
-            "auto" is "fast", for one causal step the loop.
+        backend: "fast" is products of matrices a group at a time; "triton" the same in a kernel for
+            GPUs, in float32 and without dropout; "reference" is the plain loop; "auto" is "triton"
+            where that can run, else "fast", for one causal step the loop.
 
     Returns:
         y (B, T, P) in the dtype of v, and the state after each row's last counted step, empty if
@@ -63,7 +65,7 @@ def mixed_chunk_attention(
 
     Raises:
         ValueError: shapes that do not fit together, lengths that are no integers, group below 1, a
-            state for attention that is not causal.
+            state for attention that is not causal, dropout in the Triton form.
     """
     _check(q, k, q_linear, k_linear, v, group)
     check_lengths(lengths, v)
@@ -73,19 +75,28 @@ def mixed_chunk_attention(
     inputs = zero_beyond(lengths, q, k, q_linear, k_linear, v)
     qs, ks, q_linears, k_linears, values = (x.to(dtype) for x in inputs)
     heads = (qs, ks, q_linears, k_linears, values)
+    if backend == "triton" and dropout:
+        raise ValueError(f'backend="triton" has no dropout, not {dropout}: take backend="auto"')
+    attend = fast.attend
+    if wants_triton(backend, v, dtype) and v.numel() and not dropout:
+        from recurra.core.kernels.mixed_chunk_attention import triton
+
+        attend = triton.attend
     by_steps = backend == "reference" or v.shape[1] <= 1  # one step of a stream is no group
     with torch.autocast(v.device.type, enabled=False):
         if not causal:
             if state:
                 raise ValueError("only causal attention goes on from a state: call it on all steps")
-            both_ways = reference.both_ways if backend == "reference" else fast.both_ways
             last: State = {}
-            y = both_ways(*heads, group, dropout, lengths)
+            if backend == "reference":
+                y = reference.both_ways(*heads, group, dropout, lengths)
+            else:
+                y = fast.both_ways(*heads, group, dropout, lengths, attend)
         elif by_steps:
             before = state or initial_state(k, k_linear, v, group)
             y, last = reference.causal(*heads, group, dropout, before, lengths)
         else:
-            y, last = fast.causal(*heads, group, dropout, state, lengths)
+            y, last = fast.causal(*heads, group, dropout, state, lengths, attend)
     return zero_beyond(lengths, y)[0].to(v.dtype), last
 
 

@@ -1,10 +1,27 @@
 """The portable fast form of `mixed_chunk_attention`: products of matrices, a group at a time."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 State = dict[str, Tensor]
+
+
+def attend(
+    q: Tensor, k: Tensor, q_linear: Tensor, memory: Tensor, v: Tensor, causal: bool, dropout: float
+) -> Tensor:
+    """Return relu(q k^T / G)^2 v + q_linear memory within each group.
+
+    q and k (B, n, G, N), q_linear (B, n, G, M) and v (B, n, G, P) give (B, n, G, P); memory is
+    (B, n, M, P), or (B, 1, M, P) for all groups.
+    """
+    weights = torch.relu(q @ k.mT / q.shape[2]).square()  # (B, n, G, G)
+    within = functional.dropout(weights.tril() if causal else weights, dropout) @ v
+    if causal:
+        return within + q_linear @ memory
+    return within + torch.unflatten(q_linear.flatten(1, 2) @ memory.squeeze(1), 1, q.shape[1:3])
 
 
 def both_ways(
@@ -16,14 +33,17 @@ def both_ways(
     group: int,
     dropout: float,
     lengths: Tensor | None,
+    attend: Callable[..., Tensor] = attend,
 ) -> Tensor:
-    """Attend to all steps of each row: (B, T, N), (B, T, M) and (B, T, P) give (B, T, P)."""
+    """Attend to all steps of each row: (B, T, N), (B, T, M) and (B, T, P) give (B, T, P).
+
+    `attend` is the work within groups: the one above, or a GPU's form of it.
+    """
     counts = v.new_full(v.shape[:1], v.shape[1]) if lengths is None else lengths.to(v)
     memory = k_linear.mT @ v / counts.clamp(min=1)[:, None, None]  # (B, M, P)
-    q_groups, k_groups, v_groups = (_into_groups(x, group) for x in (q, k, v))
-    weights = torch.relu(q_groups @ k_groups.mT / group).square()  # (B, n, G, G)
-    within = functional.dropout(weights, dropout) @ v_groups
-    return _resized(within.flatten(1, 2), v.shape[1]) + q_linear @ memory
+    groups = [_into_groups(x, group) for x in (q, k, q_linear, v)]
+    y = attend(*groups[:3], memory[:, None], groups[3], False, dropout)
+    return _resized(y.flatten(1, 2), v.shape[1])
 
 
 def causal(
@@ -36,6 +56,7 @@ def causal(
     dropout: float,
     state: State | None,
     lengths: Tensor | None,
+    attend: Callable[..., Tensor] = attend,
 ) -> tuple[Tensor, State]:
     """Put the steps behind those kept of the unfinished group, and run on whole groups."""
     n_rows, n_steps, _ = v.shape
@@ -53,10 +74,8 @@ def causal(
         )
     groups = [_into_groups(x, group) for x in (q, k, q_linear, k_linear, v)]
     q, k, q_linear, k_linear, v = groups  # (B, n, G, .)
-    weights = torch.relu(q @ k.mT / group).square().tril()
-    within = functional.dropout(weights, dropout) @ v
     sums = torch.cat([memory[:, None], k_linear.mT @ v], dim=1).cumsum(1)  # (B, n + 1, M, P)
-    y = (within + q_linear @ sums[:, :-1] / group).flatten(1, 2)
+    y = attend(q, k, q_linear, sums[:, :-1] / group, v, True, dropout).flatten(1, 2)
     if state is None:
         y = _resized(y, n_steps)
     else:

@@ -34,6 +34,7 @@ from torch import Tensor
 from recurra.core.kernels import triton_support
 from recurra.core.kernels.linear_scan import triton as linear_scan
 from recurra.core.kernels.prefix_attention import fast
+from recurra.core.kernels.second_derivatives import differentiable
 
 _TILE = 32  # steps
 _BLOCK = 64  # elements of v
@@ -69,14 +70,12 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, grad_y: Tensor, grad_last: Tensor, _: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None]:
+    ) -> tuple[Tensor | None, ...]:
         scores, v, sums, top, y, lowers, tops = ctx.saved_tensors
         if torch.is_grad_enabled():
             given = (scores, v, sums, top)
-            a, b, c, _ = triton_support.differentiable(fast.attend, given, (grad_y, grad_last))
-        else:
-            a, b, c = _backward(scores, v, top, y, lowers, tops, grad_y, grad_last)
-        return a, b, c, None
+            return differentiable(fast.attend, given, (grad_y, grad_last))
+        return (*_backward(scores, v, top, y, lowers, tops, grad_y, grad_last), None)
 
 
 def _cut(v: Tensor) -> tuple[int, int, tuple[int, ...], dict[str, Any]]:

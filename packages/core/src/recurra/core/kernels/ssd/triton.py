@@ -32,6 +32,7 @@ from torch import Tensor
 
 from recurra.core.kernels import triton_support
 from recurra.core.kernels.linear_scan import triton as linear_scan
+from recurra.core.kernels.second_derivatives import differentiable
 from recurra.core.kernels.ssd import fast
 
 _CHUNK = 64
@@ -60,11 +61,11 @@ class _Ssd(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    def backward(ctx: Any, grad_y: Tensor, grad_last: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, grad_y: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
         *given, y, last = ctx.saved_tensors
         if torch.is_grad_enabled():
             portable = partial(fast.ssd, chunk=min(_CHUNK, given[0].shape[1]))
-            return triton_support.differentiable(portable, given, (grad_y, grad_last))
+            return differentiable(portable, given, (grad_y, grad_last))
         x, log_a, b, c, state = given
         split = (b.shape[2], -1)  # (G, R): R heads share a group's b and c
         grad_x, end = _run(grad_y, log_a, c, b, grad_last, backward=True)
@@ -147,7 +148,7 @@ def _log_decays(
 
 
 @triton.jit
-def _steps(row, group, groups, first, n_steps, width, CHUNK: tl.constexpr, BACKWARD: tl.constexpr):
+def steps(row, group, groups, first, n_steps, width, CHUNK: tl.constexpr, BACKWARD: tl.constexpr):
     """Return where a chunk's steps lie in (B, T, groups, width), and which exist: (CHUNK,)."""
     s = first + tl.arange(0, CHUNK)
     t = (n_steps - 1 - s) if BACKWARD else s
@@ -188,10 +189,10 @@ def _add(
     i = tl.arange(0, CHUNK)
     later = tl.where(i[:, None] > i[None, :], log_decay[:, None], 0.0)
     to_end = tl.exp(tl.sum(later, axis=0))  # of each step's part until the end of the chunk
-    x_at, exists = _steps(
+    x_at, exists = steps(
         row, head // x_repeat, heads // x_repeat, first, n_steps, p_width, CHUNK, BACKWARD
     )
-    b_at, _ = _steps(
+    b_at, _ = steps(
         row, head // b_repeat, heads // b_repeat, first, n_steps, n_width, CHUNK, BACKWARD
     )
     x_mask = (p < p_width)[:, None] & exists[None, :]
@@ -240,10 +241,10 @@ def _read(
     row = (place // heads // tl.cdiv(n_steps, CHUNK)).to(tl.int64)
 
     first = chunk * CHUNK
-    b_at, exists = _steps(
+    b_at, exists = steps(
         row, head // b_repeat, heads // b_repeat, first, n_steps, n_width, CHUNK, BACKWARD
     )
-    c_at, _ = _steps(
+    c_at, _ = steps(
         row, head // c_repeat, heads // c_repeat, first, n_steps, n_width, CHUNK, BACKWARD
     )
     scores = tl.zeros((CHUNK, CHUNK), tl.float32)
@@ -270,12 +271,12 @@ def _read(
     i = tl.arange(0, CHUNK)
     after = tl.where(i[:, None] > i[None, :], log_decay[:, None], 0.0)
     between = tl.where(i[:, None] >= i[None, :], tl.exp(tl.cumsum(after, axis=0)), 0.0)
-    x_at, _ = _steps(
+    x_at, _ = steps(
         row, head // x_repeat, heads // x_repeat, first, n_steps, p_width, CHUNK, BACKWARD
     )
     mask = exists[:, None] & (p < p_width)[None, :]
     values = tl.load(x + x_at[:, None] + p[None, :], mask=mask, other=0.0).to(tl.float32)
     result = tl.dot(scores * between, values, input_precision=PRECISION)
     result += carried * tl.exp(tl.cumsum(log_decay, axis=0))[:, None]
-    y_at, _ = _steps(row, head, heads, first, n_steps, p_width, CHUNK, BACKWARD)
+    y_at, _ = steps(row, head, heads, first, n_steps, p_width, CHUNK, BACKWARD)
     tl.store(y + y_at[:, None] + p[None, :], result, mask=mask)
