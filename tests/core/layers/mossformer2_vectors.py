@@ -27,7 +27,7 @@ def load(
     """Load the weights of a file into a layer and return its input and output, (B, T, C).
 
     `names` are replacements inside the official names, made in their order. Filters are
-    (C, m, K, 1) there, and (K, C, m) where ours are named `taps`. `more` are weights under our names.
+    (C, m, K, 1) there, and (K, C, m) where ours are named `taps`. `more` are weights of ours.
     """
     tensors = load_file(FOLDER / f"{name}.safetensors")
     weights = dict(more or {})

@@ -83,7 +83,7 @@ def separator(
         sample_rate=sample_rate,
         n_speakers=_shape(ours, "stack.split.weight")[0] // stack.d_model,
         n_filters=n_filters,
-        filter_length=length,
+        win_length=length,
         hop_length=length // 2,
         masking=masking,
         stack=stack,

@@ -24,7 +24,7 @@ class MossFormer2SsConfig:
         sample_rate: in Hz; the models of the paper have 8000.
         n_speakers: how many voices it separates.
         n_filters: of the filter bank.
-        filter_length, hop_length: of the filter bank, in samples.
+        win_length, hop_length: of the filter bank, in samples.
         masking: the stack's outputs are multiplied with the filtered mixture. False takes them as
             the filtered voices, as the paper's model for WHAMR! does.
         level_db: the level, in dB re full scale, that a recording is brought to before the network
@@ -35,7 +35,7 @@ class MossFormer2SsConfig:
     sample_rate: int = 16000
     n_speakers: int = 2
     n_filters: int = 512
-    filter_length: int = 16
+    win_length: int = 16
     hop_length: int = 8
     masking: bool = True
     level_db: float | None = -25.0
@@ -55,23 +55,23 @@ class MossFormer2Ss(Pretrained):
     def __init__(self, config: MossFormer2SsConfig) -> None:
         super().__init__()
         self.config = config
-        self.analysis = nn.Linear(config.filter_length, config.n_filters, bias=False)
+        self.analysis = nn.Linear(config.win_length, config.n_filters, bias=False)
         self.stack = MossFormer2Stack(
             config.stack, d_in=config.n_filters, d_out=config.n_filters, n_masks=config.n_speakers
         )
-        self.synthesis = nn.Linear(config.n_filters, config.filter_length, bias=False)
+        self.synthesis = nn.Linear(config.n_filters, config.win_length, bias=False)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Separate whole clips.
 
         Args:
-            audio: (B, n) float, n >= filter_length, at `sample_rate`.
+            audio: (B, n) float, n >= win_length, at `sample_rate`.
 
         Returns:
-            (B, n_speakers, (T - 1) * hop_length + filter_length), where T frames fit wholly into n:
+            (B, n_speakers, (T - 1) * hop_length + win_length), where T frames fit wholly into n:
             samples after the last whole frame are lost. `separate` pads for that.
         """
-        frames = audio.unfold(-1, self.config.filter_length, self.config.hop_length)
+        frames = audio.unfold(-1, self.config.win_length, self.config.hop_length)
         filtered = torch.relu(self.analysis(frames))  # (B, T, C)
         masks = self.stack(filtered)  # (B, S, T, C)
         voices = filtered[:, None] * masks if self.config.masking else masks
@@ -80,7 +80,7 @@ class MossFormer2Ss(Pretrained):
 
     def separate(self, audio: Tensor) -> Tensor:
         """Separate clips of any length: audio (B, n), n >= 1, to (B, n_speakers, n)."""
-        n, length = audio.shape[1], self.config.filter_length
+        n, length = audio.shape[1], self.config.win_length
         missing = max(length - n, (length - n) % self.config.hop_length)
         return self(functional.pad(audio, (0, missing)))[..., :n]
 
