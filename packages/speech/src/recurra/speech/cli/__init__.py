@@ -19,7 +19,7 @@ app = create_app(
 )
 for command in (enhance, separate, live, evaluate, plot, info, export):
     app.command()(command)
-app.command()(import_checkpoint)
+app.command("import-checkpoint")(import_checkpoint)
 app.command()(mix)
 app.command()(train)
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Sounds to train on.")

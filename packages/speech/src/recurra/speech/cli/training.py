@@ -79,21 +79,34 @@ def train(
     ] = Path("runs/enhancement"),
     budget: BudgetOption = None,
 ) -> None:
-    """Train an enhancement model; interrupt it at any moment and start it again to go on.
+    """Train a model; interrupt it at any moment and start it again to go on.
+
+    A file with `task: separation` trains a separator, any other an enhancer.
 
     \b
     Examples:
       recurra-speech train examples/train-frcrn-small.yaml --corpus sounds/ --run runs/small
       recurra-speech train examples/train-frcrn-small.yaml fit.patience=5 --budget 2h
       recurra-speech enhance noisy.wav --model runs/small/best
+      recurra-speech train examples/train-mossformer2-small.yaml --corpus sounds/ --run runs/apart
+      recurra-speech separate meeting.wav --model runs/apart/best
     """
     from recurra.core.cli import load_config
-    from recurra.speech.train import TrainConfig
-    from recurra.speech.train import train as run_training
+    from recurra.core.cli.yaml_file import read_mapping
 
     limit = () if budget is None else (f"fit.max_minutes={budget!r}",)
-    settings = load_config(TrainConfig, config, (*(overrides or ()), *limit))
-    result = run_training(settings, corpus, run_folder)
+    changes = (*(overrides or ()), *limit)
+    if read_mapping(config).get("task") == "separation":
+        from recurra.speech.train_separation import SeparationTrainConfig, train_separation
+
+        result = train_separation(
+            load_config(SeparationTrainConfig, config, changes), corpus, run_folder
+        )
+    else:
+        from recurra.speech.train import TrainConfig
+        from recurra.speech.train import train as train_enhancer
+
+        result = train_enhancer(load_config(TrainConfig, config, changes), corpus, run_folder)
     for name in ("best", "last"):
         if (result.folder / name).is_dir():
             typer.echo(f"wrote {result.folder / name}")

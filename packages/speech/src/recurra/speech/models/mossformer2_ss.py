@@ -44,6 +44,18 @@ class MossFormer2SsConfig:
     )
 
 
+# The preset of our own: two voices at 16 kHz, 1.9 million parameters, 1000 frames a second.
+MOSSFORMER2_SMALL = MossFormer2SsConfig(
+    n_filters=256,
+    win_length=32,
+    hop_length=16,
+    level_db=None,
+    stack=MossFormer2StackConfig(
+        n_blocks=7, d_model=160, d_inner=80, d_key=64, memory="dense", dropout=0.0
+    ),
+)
+
+
 class MossFormer2Ss(Pretrained):
     """Separate the voices in a channel."""
 
