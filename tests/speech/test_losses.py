@@ -11,7 +11,7 @@ from recurra.speech.losses import (
 )
 
 
-def tone(frequency, n=8000):
+def tone(frequency, n=16000):
     return torch.sin(torch.arange(n, dtype=torch.float64) * 2 * math.pi * frequency / 16000)
 
 

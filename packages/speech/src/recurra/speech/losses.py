@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from recurra.speech.loudness import disturbance
+
 
 def si_sdr(*, reference: Tensor, estimate: Tensor) -> Tensor:
     """Scale-invariant signal-to-distortion ratio in dB, higher is better.
@@ -80,25 +82,41 @@ def limited_snr(estimate: Tensor, reference: Tensor, *, limit_db: float = 30.0) 
 
 
 def enhancement_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> dict[str, Tensor]:
-    """Compressed spectral error minus 0.02 times the limited SNR, at the level of the input.
+    """Compressed spectral error - 0.02 limited SNR + 0.2 disturbance, at the level of the input.
 
     Not SI-SDR, which does not care for the level: what is trained by it gives speech back softer
     or louder than it was. A clip whose target is silent (noise only) counts by its spectrum alone.
 
     Args:
-        estimate: (B, n), what the model gives.
+        estimate: (B, n) at 16 kHz, what the model gives.
         clean: (B, n), what it should give.
         noisy: (B, n), what it was given, level as recorded.
 
     Returns:
-        scalars "loss", "spectral" and "si_sdr" (dB, mean over clips with speech).
+        scalars "loss", "spectral", and of clips with speech the means "si_sdr" (dB) and
+        "disturbance" (points of PESQ).
     """
     level = noisy.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=1e-5)
     estimate, clean = estimate / level, clean / level
     spectral = compressed_spectral_error(estimate, clean).mean()
     spoken = clean.square().mean(dim=-1) > 1e-6
-    snr = torch.where(spoken, limited_snr(estimate, clean), 0.0).mean()
+    estimate, clean = estimate[spoken], clean[spoken]
+    share = len(clean) / len(spoken)
+    if share == 0:
+        nothing = torch.zeros_like(spectral)
+        return {
+            "loss": spectral,
+            "spectral": spectral.detach(),
+            "si_sdr": nothing,
+            "disturbance": nothing,
+        }
+    snr = limited_snr(estimate, clean).mean()
+    heard = disturbance(estimate, clean).mean()
     with torch.no_grad():
-        ratio = torch.where(spoken, si_sdr(reference=clean, estimate=estimate).clamp(max=40), 0.0)
-        si_sdr_db = ratio.sum() / spoken.sum().clamp(min=1)
-    return {"loss": spectral - 0.02 * snr, "spectral": spectral.detach(), "si_sdr": si_sdr_db}
+        ratio = si_sdr(reference=clean, estimate=estimate).clamp(max=40).mean()
+    return {
+        "loss": spectral + share * (0.2 * heard - 0.02 * snr),
+        "spectral": spectral.detach(),
+        "si_sdr": ratio,
+        "disturbance": heard.detach(),
+    }

@@ -58,7 +58,7 @@ class RecordingModel(ABC):
         model: as it was given; a fast copy of it does the work.
         sample_rate: of the model, in Hz.
         n_streams: S, what each channel becomes: one cleaned channel, or several voices.
-        overlap_seconds: what windows share at most; they never share more than a quarter.
+        overlap_seconds: what windows share at most; they never share more than a third.
     """
 
     n_streams = 1
@@ -134,7 +134,7 @@ class RecordingModel(ABC):
             with torch.inference_mode():
                 return self._clean(torch.from_numpy(np.ascontiguousarray(piece))).numpy()
         except torch.OutOfMemoryError as error:
-            window = -(-4 * piece.shape[1] // 7)  # two of them, with the overlap of a quarter
+            window = -(-3 * piece.shape[1] // 5)  # two of them, with the overlap of a third
             if window < _SHORTEST_WINDOW * self.sample_rate:
                 raise RecurraError(
                     f"{self.device} has no memory for {piece.shape[1] / self.sample_rate:.1f} s of "
@@ -161,7 +161,7 @@ class RecordingModel(ABC):
 
     def _overlap(self, window: int) -> int:
         """Return the samples that windows of `window` samples share."""
-        return min(round(self.overlap_seconds * self.sample_rate), window // 4)
+        return min(round(self.overlap_seconds * self.sample_rate), window // 3)
 
 
 def level_gain(x: Tensor, level_db: float) -> Tensor:

@@ -42,7 +42,7 @@ class Separator(RecordingModel):
     second and in all channels; see `SpeakerOrder`.
     """
 
-    overlap_seconds = 5.0
+    overlap_seconds = 2.5
 
     def __init__(
         self,

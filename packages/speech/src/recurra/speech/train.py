@@ -58,14 +58,14 @@ class EnhancementTask(Task):
         return enhancement_loss(estimate, batch["clean"], batch["noisy"])
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Return the mean loss, and SI-SDR in dB before and after, over the validation items."""
-        totals = {"loss": 0.0, "si_sdr": 0.0, "si_sdr_noisy": 0.0}
+        """Mean loss, disturbance, and SI-SDR in dB before and after, over the validation items."""
+        totals = {"loss": 0.0, "disturbance": 0.0, "si_sdr": 0.0, "si_sdr_noisy": 0.0}
         device = next(model.parameters()).device
         for item in self._validation:
             noisy, clean = item["noisy"][None].to(device), item["clean"][None].to(device)
             values = enhancement_loss(self._enhance(model, noisy), clean, noisy)
-            totals["loss"] += values["loss"].item()
-            totals["si_sdr"] += values["si_sdr"].item()
+            for name in ("loss", "disturbance", "si_sdr"):
+                totals[name] += values[name].item()
             totals["si_sdr_noisy"] += si_sdr(reference=clean, estimate=noisy).item()
         return {name: total / len(self._validation) for name, total in totals.items()}
 
