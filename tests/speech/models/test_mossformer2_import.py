@@ -102,6 +102,14 @@ def test_an_enhancer_leaves_the_mask_that_is_never_used(tmp_path, capsys):
     assert (model.config.n_mels, model.config.win_length) == (6, 40)
 
 
+def test_an_enhancer_that_is_not_whole_is_one_line(tmp_path, capsys):
+    weights, _ = vectors("se_small_patched")
+    torch.save(without(weights, "mossformer.output.0.bias"), tmp_path / "last.pt")
+    command = ["import-checkpoint", str(tmp_path / "last.pt"), "-o", str(tmp_path / "ours")]
+    assert run(app, "recurra-speech", command) == 2
+    assert "1 missing (stack.value.bias)" in capsys.readouterr().err
+
+
 def without(tensors, name):
     return {key: value for key, value in tensors.items() if key != name}
 

@@ -139,11 +139,10 @@ def from_official(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Left]:
             unknown.append(name)
         else:
             ours[renamed] = _our_layout(renamed, value)
-            if plain.startswith("mossformer.conv1d_out."):
-                n_rows = tensors[name.replace("conv1d_out", "output.0")].shape[0]
-                if value.shape[0] > n_rows:
-                    ours[renamed] = ours[renamed][:n_rows]
-                    left.setdefault(SECOND_MASK, []).append(name)
+            n_rows = len(tensors.get(name.replace("conv1d_out", "output.0"), value))
+            if plain.startswith("mossformer.conv1d_out.") and value.shape[0] > n_rows:
+                ours[renamed] = ours[renamed][:n_rows]
+                left.setdefault(SECOND_MASK, []).append(name)
     if unknown:
         raise CheckpointError(
             f"not a MossFormer2 checkpoint: {len(unknown)} unknown tensors, first {unknown[:10]}"
