@@ -9,8 +9,9 @@ from torch import nn
 
 from recurra.core.errors import RecurraError
 from recurra.speech.bands import top_band_gain
-from recurra.speech.enhancer import EnhanceOptions, Enhancer, level_gain
+from recurra.speech.enhancer import EnhanceOptions, Enhancer
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
+from recurra.speech.recordings import level_gain
 
 RATES = [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000]
 TINY = FrcrnConfig(channels=(2, 2, 2, 2, 2, 2, 2), order=3, compression=0.5, level_db=None)

@@ -4,6 +4,8 @@ import torch
 from recurra.core.errors import RecurraError
 from recurra.speech.info import describe, licence_of, macs_per_second
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
+from recurra.speech.models.mossformer2 import MossFormer2StackConfig
+from recurra.speech.models.mossformer2_ss import MossFormer2Ss, MossFormer2SsConfig
 
 SIZES = {"win_length": 64, "hop_length": 32, "channels": (4, 8), "order": 5, "n_unets": 1}
 CARD = "---\nlicense: cc-by-sa-4.0\ntags: [audio]\n---\n# A model\n"
@@ -70,3 +72,18 @@ def test_broken_front_matter_and_unknown_kinds_are_one_line(tmp_path):
     (tmp_path / "config.json").write_text('{"model": "other"}')
     with pytest.raises(RecurraError, match="kind 'other'; known are frcrn"):
         describe(tmp_path)
+
+
+def test_a_separator_is_described_by_its_filter_bank(tmp_path):
+    stack = MossFormer2StackConfig(n_blocks=1, d_model=8, d_inner=8, d_key=8, memory="dense")
+    config = MossFormer2SsConfig(sample_rate=800, n_filters=8, level_db=None, stack=stack)
+    MossFormer2Ss(config).save_pretrained(tmp_path / "ss")
+    facts = describe(tmp_path / "ss")
+    assert (facts.kind, facts.sample_rate, facts.window, facts.hop) == (
+        "mossformer2-ss",
+        800,
+        16,
+        8,
+    )
+    assert (facts.causal, facts.latency) == (False, None)
+    assert facts.macs_per_second > 0

@@ -21,14 +21,16 @@ FILTERS = {  # of `DenseFsmn`
 }
 
 
-def load(name: str, layer: nn.Module, names: dict[str, str]) -> tuple[Tensor, Tensor]:
+def load(
+    name: str, layer: nn.Module, names: dict[str, str], more: dict[str, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Load the weights of a file into a layer and return its input and output, (B, T, C).
 
     `names` are replacements inside the official names, made in their order. Filters are
-    (C, m, K, 1) there, and (K, C, m) where ours are named `taps`.
+    (C, m, K, 1) there, and (K, C, m) where ours are named `taps`. `more` are weights of ours.
     """
     tensors = load_file(FOLDER / f"{name}.safetensors")
-    weights = {}
+    weights = dict(more or {})
     for key, value in tensors.items():
         if not key.startswith("w.") or key.endswith("freqs"):
             continue

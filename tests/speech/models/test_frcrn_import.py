@@ -11,7 +11,7 @@ from recurra.core.cli import run
 from recurra.core.errors import CheckpointError
 from recurra.speech.cli import app
 from recurra.speech.models.frcrn import Frcrn
-from recurra.speech.models.frcrn_official import import_official
+from recurra.speech.models.official import import_official
 
 VECTORS = Path(__file__).parent / "vectors" / "frcrn_small_full.safetensors"
 ALIASES = [
@@ -67,7 +67,7 @@ def test_either_name_of_a_layer_is_enough(official, only, tmp_path):
     first = {name for name in official if alias(name) != name}
     dropped = second if only == "first" else first
     torch.save({n: v for n, v in official.items() if n not in dropped}, tmp_path / "last.pt")
-    gives_the_official_numbers(import_official(tmp_path / "last.pt", tmp_path / "ours"))
+    gives_the_official_numbers(import_official(tmp_path / "last.pt", tmp_path / "ours").model)
 
 
 def test_the_command_takes_the_folder_of_a_checkpoint(official, tmp_path, capsys):
@@ -75,8 +75,17 @@ def test_the_command_takes_the_folder_of_a_checkpoint(official, tmp_path, capsys
     folder.mkdir()
     torch.save(official, folder / "last_best_checkpoint.pt")
     (folder / "last_best_checkpoint").write_text("elsewhere/last_best_checkpoint.pt\n")
-    assert run(app, "recurra-speech", ["import", str(folder), "-o", str(tmp_path / "ours")]) == 0
-    assert capsys.readouterr().out.startswith(f"wrote {tmp_path / 'ours'} (0.0")
+    command = ["import-checkpoint", str(folder), "-o", str(tmp_path / "ours")]
+    assert run(app, "recurra-speech", command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"wrote {tmp_path / 'ours'} (0.0")
+    assert lines[0].endswith(f"frcrn of {len(official)} tensors of FRCRN_SE_16K")
+    left = sorted(re.sub(r" \d+", "", line) for line in lines[1:])
+    assert [line.partition(" (")[0] for line in left] == [
+        "left: layers that are never called",
+        "left: transforms, which are computed",
+    ]
+    assert left[1].endswith("(stft.weight, istft.weight)")
     gives_the_official_numbers(Frcrn.from_pretrained(tmp_path / "ours"))
 
 
@@ -105,7 +114,8 @@ def test_a_checkpoint_that_does_not_fit_is_one_line_with_its_name(
 ):
     path = tmp_path / "last.pt"
     torch.save(change(official), path)
-    assert run(app, "recurra-speech", ["import", str(path), "-o", str(tmp_path / "ours")]) == 2
+    command = ["import-checkpoint", str(path), "-o", str(tmp_path / "ours")]
+    assert run(app, "recurra-speech", command) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert message in lines[0]

@@ -2,10 +2,12 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 _FRAME_SECONDS = 0.02
 _SMOOTH_FRAMES = 5
+_FLOOR = 1e-10
 
 
 def top_band_gain(noisy: np.ndarray, enhanced: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -23,22 +25,45 @@ def top_band_gain(noisy: np.ndarray, enhanced: np.ndarray, sample_rate: int) -> 
     Returns:
         float32 (C, n), from 0 to 1.
     """
+    before, after = _top_band_energy(np.stack([noisy, enhanced]), sample_rate)
+    return _at_samples((after / before).sqrt().clamp(max=1), noisy.shape[-1], sample_rate)
+
+
+def top_band_shares(voices: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return how the sound above the model's band is shared out among voices: they add up to 1.
+
+    The shares of a frame are those of the energies in the band of `top_band_gain`.
+
+    Args:
+        voices: float32 (S, C, n), the voices in each channel.
+        sample_rate: in Hz.
+
+    Returns:
+        float32 (S, C, n), from 0 to 1.
+    """
+    energy = _top_band_energy(voices, sample_rate)
+    return _at_samples(energy / energy.sum(dim=0), voices.shape[-1], sample_rate)
+
+
+def _top_band_energy(audio: np.ndarray, sample_rate: int) -> Tensor:
+    """Return the energy (..., T) of audio (..., n) in the top band, frame k around sample k hop."""
     hop = int(_FRAME_SECONDS * sample_rate)
     n_fft = 2 * hop
-    pair = torch.from_numpy(np.stack([noisy, enhanced]))  # (2, C, n)
-    n = pair.shape[-1]
-    padded = functional.pad(pair, (hop, n_fft))
+    padded = functional.pad(torch.from_numpy(audio), (hop, n_fft))
     frames = padded.unfold(-1, n_fft, hop) * torch.hann_window(n_fft)
-    power = torch.fft.rfft(frames).abs().square()  # (2, C, T, F)
+    power = torch.fft.rfft(frames).abs().square()  # (..., T, F)
     low, high = n_fft // 4, n_fft // 2 * 7 // 8
-    energy = power[..., low:high].sum(dim=-1)  # (2, C, T)
+    energy = power[..., low:high].sum(dim=-1)
     width = min(_SMOOTH_FRAMES, energy.shape[-1])
-    energy = functional.avg_pool1d(
+    smoothed = functional.avg_pool1d(
         energy, width, stride=1, padding=width // 2, count_include_pad=False
-    )[..., : frames.shape[-2]]
-    gain = ((energy[1] + 1e-10) / (energy[0] + 1e-10)).sqrt().clamp(max=1)  # (C, T)
-    # Frame k is centred at sample k * hop.
-    positions = np.arange(n) / hop
-    centres = np.arange(gain.shape[-1])
-    rows = [np.interp(positions, centres, row) for row in gain.numpy()]
-    return np.asarray(rows, dtype=np.float32).reshape(noisy.shape)
+    )
+    return smoothed[..., : frames.shape[-2]] + _FLOOR
+
+
+def _at_samples(values: Tensor, n: int, sample_rate: int) -> np.ndarray:
+    """Interpolate values (..., T) of frames linearly at n samples: float32 (..., n)."""
+    positions = np.arange(n) / int(_FRAME_SECONDS * sample_rate)
+    centres = np.arange(values.shape[-1])
+    rows = [np.interp(positions, centres, row) for row in values.flatten(0, -2).numpy()]
+    return np.asarray(rows, dtype=np.float32).reshape(*values.shape[:-1], n)

@@ -1,7 +1,7 @@
 """Clean audio files: from a file to a file of the same kind."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -10,13 +10,11 @@ import numpy as np
 
 from recurra.core.cli import Done, FileInput
 from recurra.core.errors import RecurraError
-from recurra.speech.audio.format import ENHANCED_MARK, AudioFormat, is_media_name
+from recurra.speech.audio.format import ENHANCED_MARK
 from recurra.speech.audio.read import AudioSource, open_audio
 from recurra.speech.audio.sink import AudioSink
-from recurra.speech.audio.write import create_audio
+from recurra.speech.audio_files import create_like, read_blocks, refuse_collisions
 from recurra.speech.enhancer import EnhanceOptions, Enhancer
-
-_BLOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,6 @@ class FileOptions:
     downmix: bool = False
     overwrite: bool = False
     residual: Path | None = None
-
-
-def is_input(path: Path) -> bool:
-    """Tell whether a file in a folder is to be cleaned: audio or video by its name, no result."""
-    return is_media_name(path) and not path.stem.endswith(ENHANCED_MARK)
 
 
 def choose_outputs(
@@ -55,12 +48,7 @@ def choose_outputs(
     pairs: list[tuple[FileInput, Path | None]] = []
     for entry in inputs:
         pairs.append((entry, _output_of(entry, output, alone=len(inputs) == 1)))
-    taken: dict[Path | None, FileInput] = {}
-    for entry, path in pairs:
-        if path in taken:
-            where = "standard output" if path is None else str(path)
-            raise RecurraError(f"{taken[path]} and {entry} would both be written to {where}")
-        taken[path] = entry
+    refuse_collisions(pairs)
     return pairs
 
 
@@ -108,37 +96,21 @@ def enhance_file(
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
         target = sys.stdout.buffer if output is None else output
-        with _create(target, source, channels, entry, file_options.overwrite) as sink:
+
+        def create(target: Path | BinaryIO) -> AudioSink:
+            return create_like(source, target, channels, entry, overwrite=file_options.overwrite)
+
+        with create(target) as sink:
             residual = file_options.residual
             if residual is None:
                 samples = _run(enhancer, source, channels, options, [sink], advance)
             else:
-                with _create(residual, source, channels, entry, file_options.overwrite) as taken:
+                with create(residual) as taken:
                     samples = _run(enhancer, source, channels, options, [sink, taken], advance)
     return Done(
         output=output,
         also=() if residual is None else (residual,),
         details={"seconds_of_audio": round(samples / source.sample_rate, 3)},
-    )
-
-
-def _create(
-    target: Path | BinaryIO,
-    source: AudioSource,
-    channels: int,
-    entry: FileInput,
-    overwrite: bool,
-) -> AudioSink:
-    like: AudioFormat = source.format
-    return create_audio(
-        target,
-        like,
-        source.sample_rate,
-        channels,
-        tags=source.tags,
-        overwrite=overwrite,
-        original=entry.path,
-        start=source.start,
     )
 
 
@@ -153,9 +125,8 @@ def _run(
     """Write what is cleaned to the first sink, what was taken out to a second; count samples."""
     waiting: list[np.ndarray] = []
 
-    def read():
-        for block in source.blocks(max(1, round(_BLOCK_SECONDS * source.sample_rate))):
-            block = block.mean(axis=0, keepdims=True) if channels < source.channels else block
+    def read() -> Iterator[np.ndarray]:
+        for block in read_blocks(source, channels):
             if len(sinks) > 1:
                 waiting.append(block)
             yield block

@@ -17,11 +17,12 @@ from torch.nn import functional
 from recurra.core.errors import RecurraError, import_extra
 from recurra.core.files import replaced_file
 from recurra.core.pretrained import resolve
-from recurra.speech.enhancer import Enhancer, level_gain
+from recurra.speech.enhancer import Enhancer
 from recurra.speech.info import licence_of
 from recurra.speech.models.frcrn import Frcrn
 from recurra.speech.models.frcrn_step import FrcrnStep
 from recurra.speech.models.stft import sqrt_hann
+from recurra.speech.recordings import level_gain
 from recurra.speech.stream import FrameStream, interior_energy
 
 _LIMIT = 1e-4

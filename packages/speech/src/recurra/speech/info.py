@@ -8,11 +8,10 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from recurra.core.errors import RecurraError
-from recurra.core.pretrained import read_config, resolve
+from recurra.core.pretrained import resolve
 from recurra.speech.models.frcrn import Frcrn
+from recurra.speech.models.load import Model, model_class
 from recurra.speech.stream import stream_latency
-
-KINDS = {Frcrn.kind: Frcrn}
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class ModelInfo:
         stored_bytes: of model.safetensors.
         macs_per_second: real multiply-accumulates for a second of audio, one channel.
         sample_rate: in Hz.
-        window, hop: of the short-time Fourier transform, in samples.
+        window, hop: of the short-time Fourier transform or the filter bank, in samples.
         causal: it can run live.
         latency: samples that a live stream at `sample_rate` holds back: the window and the
             look-ahead; None where the model needs the whole recording, or a window of it.
@@ -61,32 +60,30 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         CheckpointError: its files do not fit together.
     """
     folder = resolve(name_or_path, shipped_in=Frcrn.shipped_in)
-    kind = read_config(folder).get("model")
-    if kind not in KINDS:
-        raise RecurraError(f"{folder} holds a model of kind {kind!r}; known are {', '.join(KINDS)}")
-    model = KINDS[kind].from_pretrained(folder)
+    model = model_class(folder).from_pretrained(folder)
     config = model.config
+    causal = isinstance(model, Frcrn) and model.config.causal
     latency = None
-    if config.causal:
+    if causal:
         latency = stream_latency(
             config.win_length, config.hop_length, config.sample_rate, config.sample_rate
         )
     return ModelInfo(
         name=str(name_or_path),
-        kind=kind,
+        kind=model.kind,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         stored_bytes=(folder / "model.safetensors").stat().st_size,
         macs_per_second=macs_per_second(model),
         sample_rate=config.sample_rate,
         window=config.win_length,
         hop=config.hop_length,
-        causal=config.causal,
+        causal=causal,
         latency=latency,
         licence=licence_of(folder),
     )
 
 
-def macs_per_second(model: Frcrn) -> int:
+def macs_per_second(model: Model) -> int:
     """Count the multiply-accumulates of matrix products and convolutions for a second of audio.
 
     What two seconds cost more than one: the edges of a recording do not count. A complex product

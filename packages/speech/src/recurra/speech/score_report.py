@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from recurra.core.cli import print_json, print_table
 from recurra.speech.evaluate import Evaluation, PairScores
+from recurra.speech.evaluate_speakers import SpeakersEvaluation
 
 
 def print_pair(pair: PairScores, *, json: bool) -> None:
@@ -43,5 +44,28 @@ def print_evaluation(evaluation: Evaluation, name: str, *, json: bool) -> None:
             print(f"{name}: no {metric} for {count} files: {reason}", file=sys.stderr)
     for metric, command in evaluation.missing.items():
         print(f"{name}: no {metric}: {command}", file=sys.stderr)
+    for entry in evaluation.unscored:
+        print(f"{name}: not scored: {entry.path}: {entry.reason}", file=sys.stderr)
+
+
+def print_speakers(evaluation: SpeakersEvaluation, name: str, *, json: bool) -> None:
+    """Print a row a speaker and the means; what could not be scored goes to stderr.
+
+    Args:
+        evaluation: of two folders of voices.
+        name: the command, as it stands before its messages.
+        json: print one document instead.
+    """
+    if json:
+        print_json(asdict(evaluation))
+        return
+    if evaluation.scores:
+        rows = [
+            (s.reference, s.estimate, s.si_sdr, "" if s.si_sdri is None else f"{s.si_sdri:.3f}")
+            for s in evaluation.scores
+        ]
+        print_table(rows, ["true voice", "estimate", "si_sdr", "si_sdri"], title="dB")
+        means = [(metric, m.mean, m.low, m.high, m.count) for metric, m in evaluation.means.items()]
+        print_table(means, ["metric", "mean", "95 % from", "to", "voices"], title="all voices")
     for entry in evaluation.unscored:
         print(f"{name}: not scored: {entry.path}: {entry.reason}", file=sys.stderr)

@@ -9,6 +9,9 @@ import numpy as np
 from recurra.core.workers import Workers, result_of
 
 Array = np.ndarray
+# Puts the rows of a window in order: takes the overlap (D, overlap) as the window before has it,
+# None for the first, and the window (D, n); gives the window.
+Arrange = Callable[[Array | None, Array], Array]
 _CONTEXT = 0.4  # share of the overlap at each end of a window that is computed but not heard
 
 
@@ -19,6 +22,7 @@ def run_windows(
     window: int,
     overlap: int,
     jobs: int = 1,
+    arrange: Arrange | None = None,
 ) -> Iterator[Array]:
     """Run a function on overlapping windows of a stream and join what it gives.
 
@@ -32,6 +36,7 @@ def run_windows(
         window: samples a window, more than twice the overlap.
         overlap: samples that consecutive windows share.
         jobs: windows in work at once.
+        arrange: puts the rows of what `run` gave in order, window after window; see `Arrange`.
 
     Yields:
         arrays (D, n), together as long as the blocks.
@@ -40,7 +45,7 @@ def run_windows(
         raise ValueError(f"an overlap of {overlap} needs windows over {2 * overlap}, not {window}")
     fade = _Fade(overlap)
     for piece in _in_order(_cut(blocks, window, overlap), run, jobs):
-        yield from fade.join(piece)
+        yield from fade.join(piece if arrange is None else arrange(fade.overlap, piece))
     yield from fade.finish()
 
 
@@ -85,6 +90,11 @@ class _Fade:
         self._rise = np.concatenate([np.zeros(edge, np.float32), ramp, np.ones(edge, np.float32)])
         self._overlap = overlap
         self._held: Array | None = None
+
+    @property
+    def overlap(self) -> Array | None:
+        """The end of the window before, which the next one begins with; None before the first."""
+        return None if self._held is None else self._held[:, self._held.shape[1] - self._overlap :]
 
     def join(self, piece: Array) -> Iterator[Array]:
         if self._held is not None:

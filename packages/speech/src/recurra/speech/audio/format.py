@@ -1,5 +1,6 @@
 """What a file is: its container, sample type and codec, and which of them a file name asks for."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,8 +83,9 @@ MUXERS: dict[str, tuple[str, str]] = {
     ".ac3": ("ac3", "ac3"),
     ".g722": ("g722", "g722"),
 }
-# What `enhance` puts behind the stem of a file that it writes beside its input.
+# What `enhance` and `separate` put behind the stems of files; the latter with a number, from 1.
 ENHANCED_MARK = ".enhanced"
+SPEAKER_MARK = ".speaker"
 VIDEO_MUXERS = {"mp4", "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "3gp"}
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 LOSSY_SUBTYPES = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
@@ -92,6 +94,11 @@ LOSSY_SUBTYPES = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER
 def is_media_name(path: Path) -> bool:
     """Tell whether a file is audio or video by its name."""
     return path.suffix.lower() in CONTAINERS.keys() | MUXERS.keys()
+
+
+def is_result_name(path: Path) -> bool:
+    """Tell whether a file is what `enhance` or `separate` made, by its name."""
+    return path.stem.endswith(ENHANCED_MARK) or bool(re.search(r"\.speaker\d+$", path.stem))
 
 
 def output_format(path: Path, like: AudioFormat) -> AudioFormat:

@@ -11,14 +11,15 @@ from recurra.speech.cli.cleaning import enhance, live
 from recurra.speech.cli.models import export, import_checkpoint, info
 from recurra.speech.cli.options import PACKAGE
 from recurra.speech.cli.scoring import evaluate, plot
+from recurra.speech.cli.separating import separate
 from recurra.speech.cli.training import fetch_data, mix, train
 
 app = create_app(
     "Clean noisy recordings of speech. Try: recurra-speech enhance noisy.wav", package=PACKAGE
 )
-for command in (enhance, live, evaluate, plot, info, export):
+for command in (enhance, separate, live, evaluate, plot, info, export):
     app.command()(command)
-app.command("import")(import_checkpoint)
+app.command("import-checkpoint")(import_checkpoint)
 app.command()(mix)
 app.command()(train)
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Sounds to train on.")

@@ -59,14 +59,15 @@ def enhance(
       sox in.flac -t wav - | recurra-speech enhance - > clean.wav
     """
     from recurra.core.cli import jobs_each
-    from recurra.speech.enhance_files import FileOptions, choose_outputs, enhance_file, is_input
+    from recurra.speech.audio_files import is_input
+    from recurra.speech.enhance_files import FileOptions, choose_outputs, enhance_file
     from recurra.speech.enhancer import EnhanceOptions, Enhancer
 
     found = expand_inputs(inputs, wanted=is_input)
     pairs = dict(choose_outputs(found, output))
     if residual is not None and len(pairs) > 1:
         raise RecurraError("--residual needs a single input")
-    options = EnhanceOptions(band, max_attenuation, window, jobs_each(jobs, len(pairs)))
+    options = EnhanceOptions(band, window, jobs_each(jobs, len(pairs)), max_attenuation)
     file_options = FileOptions(downmix, force, residual)
     batch = Batch(PACKAGE, json=json, stdout_is_data=None in pairs.values())
     set_threads(threads, jobs)

@@ -63,22 +63,39 @@ def export(
 
 def import_checkpoint(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A .pt file, or the folder that holds last_best_checkpoint.")
+        Path, typer.Argument(help="A .pt file, or the folder of an official checkpoint.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model folder to make.")],
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="HZ", help="Of a separator; 8000 for three files, else 16000 by default."
+        ),
+    ] = None,
+    no_masking: Annotated[
+        bool, typer.Option("--no-masking", help="A separator like the paper's for WHAMR!.")
+    ] = False,
 ) -> None:
-    """Make a model folder of an official FRCRN_SE_16K checkpoint (ClearerVoice-Studio).
+    """Make a model folder of an official checkpoint: FRCRN_SE_16K, MossFormer2_SE_48K or _SS_16K.
 
-    Nothing in the checkpoint is executed, and every tensor has to fit. A model folder that is there
-    is replaced.
+    Those are from ClearerVoice-Studio. A folder of encoder.ckpt, masknet.ckpt and decoder.ckpt is a
+    separator of the MossFormer2 paper. Nothing in a checkpoint is executed, and every tensor has to
+    fit. A model folder that is there is replaced.
 
     \b
     Examples:
-      recurra-speech import checkpoints/FRCRN_SE_16K -o frcrn-official
-      recurra-speech enhance noisy.wav --model frcrn-official
+      recurra-speech import-checkpoint checkpoints/FRCRN_SE_16K -o frcrn-official
+      recurra-speech import-checkpoint MossFormer2_SS_16K/last_best_checkpoint.pt -o ss
+      recurra-speech import-checkpoint mossformer2-whamr-2spk -o whamr --no-masking
     """
-    from recurra.speech.models.frcrn_official import import_official
+    from recurra.speech.models.official import import_official
 
-    model = import_official(checkpoint, output)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    typer.echo(f"wrote {output} ({parameters / 1e6:.2f} million parameters)")
+    made = import_official(checkpoint, output, sample_rate=sample_rate, masking=not no_masking)
+    parameters = sum(parameter.numel() for parameter in made.model.parameters())
+    typer.echo(
+        f"wrote {output} ({parameters / 1e6:.2f} million parameters): {made.model.kind} "
+        f"of {made.n_read} tensors of {made.layout}"
+    )
+    for reason, names in made.left.items():
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        typer.echo(f"left {len(names)}: {reason} ({shown})")

@@ -16,18 +16,32 @@ def evaluate(
     metrics: Annotated[
         list[str] | None, typer.Option("--metric", help="si_sdr, pesq, stoi or dnsmos; repeat it.")
     ] = None,
+    speakers: Annotated[
+        bool, typer.Option("--speakers", help="Folders of NAME.speaker1.EXT ..., in any order.")
+    ] = False,
+    mixture: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What was separated, with --speakers.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Score enhanced files against clean ones.
+    """Score enhanced or separated files against clean ones.
 
     Folders are matched by relative path, with or without `.enhanced`. What cannot be scored is
     counted with the reason. PESQ needs `recurra-speech[pesq]`, STOI and DNSMOS `[metrics]`.
+    With --speakers voices are scored by SI-SDR, in the best order of each recording; --mixture adds
+    how much better they are than what was separated.
 
     \b
     Examples:
       recurra-speech evaluate clean.wav noisy.enhanced.wav
       recurra-speech evaluate clean/ cleaned/ --metric si_sdr --metric stoi
+      recurra-speech evaluate voices/ apart/ --speakers --mixture mixture/
     """
+    if speakers:
+        _evaluate_speakers(reference, estimate, mixture, metrics, json=json)
+        return
+    if mixture is not None:
+        raise RecurraError("--mixture is for --speakers")
     from recurra.speech.evaluate import evaluate_folders, evaluate_pair
     from recurra.speech.score_report import print_evaluation, print_pair
 
@@ -43,6 +57,27 @@ def evaluate(
         )
     print_evaluation(evaluation, PACKAGE, json=json)
     if not evaluation.means:
+        raise typer.Exit(2)
+    if evaluation.unscored:
+        raise typer.Exit(1)
+
+
+def _evaluate_speakers(
+    reference: Path,
+    estimate: Path,
+    mixture: Path | None,
+    metrics: list[str] | None,
+    *,
+    json: bool,
+) -> None:
+    from recurra.speech.evaluate_speakers import evaluate_speakers
+    from recurra.speech.score_report import print_speakers
+
+    if metrics not in (None, [], ["si_sdr"]):
+        raise RecurraError("--speakers scores by si_sdr alone; leave --metric out")
+    evaluation = evaluate_speakers(reference, estimate, mixture)
+    print_speakers(evaluation, PACKAGE, json=json)
+    if not evaluation.scores:
         raise typer.Exit(2)
     if evaluation.unscored:
         raise typer.Exit(1)

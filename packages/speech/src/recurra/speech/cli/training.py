@@ -37,7 +37,9 @@ def fetch_data(
 
 
 def mix(
-    output: Annotated[Path, typer.Argument(help="A new folder: noisy/, clean/ and index.csv.")],
+    output: Annotated[
+        Path, typer.Argument(help="A new folder: noisy/ and clean/, or mixture/ and voices/.")
+    ],
     corpus: Annotated[Path, typer.Option(metavar="DIR", help="What `data fetch` made.")] = Path(
         "sounds"
     ),
@@ -46,18 +48,36 @@ def mix(
         str, typer.Option(help="Voices and noises: test, validation, train.")
     ] = "test",
     seed: Annotated[int, typer.Option(help="Another seed, other mixtures.")] = 2026,
+    speakers: Annotated[
+        int | None, typer.Option(min=2, help="Mix so many voices, and no noise.")
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Mixtures in all, with --speakers.")] = 300,
 ) -> None:
-    """Make noisy mixtures with their clean halves: the held-out set, always the same.
+    """Make mixtures with what is in them: the held-out sets, always the same.
+
+    Those of speech and noise are in noisy/ and clean/; with --speakers, those of voices are in
+    mixture/ and voices/. index.csv says who speaks. There is no noise among voices.
 
     \b
-    Example:
+    Examples:
       recurra-speech mix held-out/ --corpus sounds/
+      recurra-speech mix two-voices/ --corpus sounds/ --speakers 2
     """
     from recurra.speech.data.corpora import Corpus
-    from recurra.speech.data.held_out import HeldOutConfig, write_held_out_set
 
-    config = HeldOutConfig(seed=seed, split=split, per_snr=per_snr)
-    made = write_held_out_set(output, Corpus(corpus), config)
+    if speakers is None:
+        from recurra.speech.data.held_out import HeldOutConfig, write_held_out_set
+
+        config = HeldOutConfig(seed=seed, split=split, per_snr=per_snr)
+        made = write_held_out_set(output, Corpus(corpus), config)
+    else:
+        from recurra.speech.data.speaker_mixing import SpeakerMixingConfig
+        from recurra.speech.data.speaker_set import write_speaker_set
+
+        mixing = SpeakerMixingConfig(
+            seed=seed, seconds=6.0, items=items, n_speakers=speakers, speed_share=0.0
+        )
+        made = write_speaker_set(output, Corpus(corpus), mixing, split)
     typer.echo(
         f"wrote {made.folder}: {made.items} mixtures, {made.seconds / 60:.1f} minutes, "
         f"seed {made.seed}, SHA-256 {made.sha256}"
@@ -79,21 +99,34 @@ def train(
     ] = Path("runs/enhancement"),
     budget: BudgetOption = None,
 ) -> None:
-    """Train an enhancement model; interrupt it at any moment and start it again to go on.
+    """Train a model; interrupt it at any moment and start it again to go on.
+
+    A file with `task: separation` trains a separator, any other an enhancer.
 
     \b
     Examples:
       recurra-speech train examples/train-frcrn-small.yaml --corpus sounds/ --run runs/small
       recurra-speech train examples/train-frcrn-small.yaml fit.patience=5 --budget 2h
       recurra-speech enhance noisy.wav --model runs/small/best
+      recurra-speech train examples/train-mossformer2-small.yaml --corpus sounds/ --run runs/apart
+      recurra-speech separate meeting.wav --model runs/apart/best
     """
     from recurra.core.cli import load_config
-    from recurra.speech.train import TrainConfig
-    from recurra.speech.train import train as run_training
+    from recurra.core.cli.yaml_file import read_mapping
 
     limit = () if budget is None else (f"fit.max_minutes={budget!r}",)
-    settings = load_config(TrainConfig, config, (*(overrides or ()), *limit))
-    result = run_training(settings, corpus, run_folder)
+    changes = (*(overrides or ()), *limit)
+    if read_mapping(config).get("task") == "separation":
+        from recurra.speech.train_separation import SeparationTrainConfig, train_separation
+
+        result = train_separation(
+            load_config(SeparationTrainConfig, config, changes), corpus, run_folder
+        )
+    else:
+        from recurra.speech.train import TrainConfig
+        from recurra.speech.train import train as train_enhancer
+
+        result = train_enhancer(load_config(TrainConfig, config, changes), corpus, run_folder)
     for name in ("best", "last"):
         if (result.folder / name).is_dir():
             typer.echo(f"wrote {result.folder / name}")

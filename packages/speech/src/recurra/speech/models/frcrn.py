@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recurra.core.pretrained import Pretrained
 from recurra.speech.models.complex_layers import (
@@ -201,6 +202,14 @@ class Frcrn(Pretrained):
         spectrum = stft(audio, self.config.win_length, self.config.hop_length)
         enhanced, _ = self.enhance_spectrum(spectrum)
         return istft(enhanced, self.config.win_length, self.config.hop_length)
+
+    def enhance(self, audio: Tensor) -> Tensor:
+        """Enhance clips of any length: audio (B, n), n >= 1, to (B, n)."""
+        # The outermost samples of an inverse transform are unsure, and it ends on its hop grid.
+        n, hop = audio.shape[1], self.config.hop_length
+        edge = self.config.win_length - hop
+        enhanced: Tensor = self(functional.pad(audio, (edge, edge + -n % hop)))
+        return enhanced[:, edge : edge + n]
 
     def enhance_spectrum(
         self, spectrum: Tensor, state: State | None = None

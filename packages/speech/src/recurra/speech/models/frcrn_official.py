@@ -6,13 +6,12 @@ of ClearerVoice-Studio (`frcrn_se_16k/{frcrn,unet,complex_nn,se_layer}.py`).
 """
 
 import re
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from recurra.core.errors import CheckpointError
-from recurra.core.pretrained import load_tensors, read_foreign
+from recurra.core.pretrained import load_tensors
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 
 _ALIASES = {
@@ -25,57 +24,33 @@ _ALIASES = {
 }
 # The analysis and synthesis kernels are computed; the rest is built but never called.
 _NOT_USED = re.compile(r"i?stft\.|unet2?\.(fsmn_enc0|fsmn_dec6|se_layer_dec5|se_layer_enc6)\.")
-
-
 _WIDTH = "unets.0.encoders.0.weight_re"
-_CARD = """# FRCRN, imported
-
-Made by `recurra-speech import` of the checkpoint `{name}` in the layout of the official
-`FRCRN_SE_16K` (ClearerVoice-Studio). What the weights may be used for is what their source says.
-"""
+COMPUTED = "transforms, which are computed"
+NEVER_CALLED = "layers that are never called"
 
 
-def import_official(checkpoint: str | Path, folder: str | Path) -> Frcrn:
-    """Make a model folder of an official checkpoint.
-
-    Args:
-        checkpoint: the file that torch.save wrote, bare or under the key "model", or the folder in
-            which `last_best_checkpoint` names it.
-        folder: new, empty, or an earlier model folder, which is replaced.
+def network(tensors: dict[str, Tensor]) -> tuple[Frcrn, dict[str, list[str]]]:
+    """Build a network of any width from official tensors.
 
     Returns:
-        the model, in eval mode, as `Frcrn.from_pretrained(folder)` gives it.
+        the network, in eval mode, and the official names that have no place in it, by reason.
 
     Raises:
-        CheckpointError: it is not there, not such a checkpoint, damaged or incomplete.
-        RecurraError: `folder` holds something else.
+        CheckpointError: as `from_official`, or tensors are missing or of another shape.
     """
-    path = _checkpoint_file(Path(checkpoint))
-    foreign = read_foreign(path, under=("model",))
-    try:
-        tensors = from_official(foreign)
-        if _WIDTH not in tensors:
-            raise CheckpointError("not an FRCRN_SE_16K checkpoint: it has no first encoder")
-        # All levels are of one width, 128 in the official network.
-        width = tensors[_WIDTH].shape[0]
-        model = Frcrn(FrcrnConfig(channels=(width,) * len(FrcrnConfig().channels)))
-        load_tensors(model, tensors)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    model.save_pretrained(folder, card=_CARD.format(name=path.name))
-    return model.eval()
-
-
-def _checkpoint_file(checkpoint: Path) -> Path:
-    """Follow `last_best_checkpoint`, a text file that holds the name of the file beside it."""
-    if not checkpoint.is_dir():
-        return checkpoint
-    pointer = checkpoint / "last_best_checkpoint"
-    if not pointer.is_file():
-        raise CheckpointError(f"{checkpoint} holds no last_best_checkpoint; give the .pt file")
-    lines = pointer.read_text(encoding="utf-8", errors="replace").split("\n")
-    # Training writes the path that it had on its own machine.
-    return checkpoint / Path(lines[0].strip()).name
+    ours = from_official(tensors)
+    if _WIDTH not in ours:
+        raise CheckpointError("not an FRCRN_SE_16K checkpoint: it has no first encoder")
+    # All levels are of one width, 128 in the official network.
+    width = ours[_WIDTH].shape[0]
+    model = Frcrn(FrcrnConfig(channels=(width,) * len(FrcrnConfig().channels)))
+    load_tensors(model, ours)
+    left: dict[str, list[str]] = {}
+    for name in tensors:
+        if unused := _NOT_USED.match(next(iter(_one_name_each({name: tensors[name]})))):
+            reason = COMPUTED if "stft" in unused[0] else NEVER_CALLED
+            left.setdefault(reason, []).append(name)
+    return model.eval(), left
 
 
 def from_official(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,128 @@
+"""Mixtures of several voices made as they are needed, with each voice beside them.
+
+Everything about a mixture follows from (seed, epoch, index), as for `mixing`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from recurra.core.errors import RecurraError
+from recurra.core.training import Draw
+from recurra.speech.data.augmentation import at_speed
+from recurra.speech.data.corpora import Corpus
+from recurra.speech.data.filtering import SAMPLE_RATE
+from recurra.speech.data.manifest import Split
+from recurra.speech.data.mixing import HEADROOM, scale_to_active
+from recurra.speech.data.sources import SpeechSource, sounding_share
+
+_TRIES = 8
+
+
+@dataclass(frozen=True)
+class SpeakerMixingConfig:
+    """How mixtures are made. Ranges are (lowest, highest), uniform.
+
+    Attributes:
+        seed: another seed, other mixtures.
+        seconds: length of a mixture.
+        items: mixtures an epoch.
+        n_speakers: voices in each, all different.
+        level_db: active level that the voices of a mixture are spread around.
+        spread_db: how far the level of a voice is from that, up or down, at most.
+        speed_share: of the voices that are played at another speed, which makes others of them.
+        voice_speed: that speed.
+        least_speaking: share of its time that each voice is heard.
+    """
+
+    seed: int = 0
+    seconds: float = 3.0
+    items: int = 20_000
+    n_speakers: int = 2
+    level_db: tuple[float, float] = (-35.0, -20.0)
+    spread_db: float = 2.5
+    speed_share: float = 0.5
+    voice_speed: tuple[float, float] = (0.85, 1.2)
+    least_speaking: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0 or self.items <= 0:
+            raise RecurraError(f"seconds and items must be positive: {self.seconds}, {self.items}")
+        if self.n_speakers < 2:
+            raise RecurraError(f"n_speakers is {self.n_speakers}; a mixture has at least 2")
+
+
+@dataclass(frozen=True)
+class SpeakerMixture:
+    """A mixture (T,) and its voices (S, T), which add up to it, with their names."""
+
+    mixture: np.ndarray
+    voices: np.ndarray
+    names: tuple[str, ...]
+
+
+class SpeakerMixtures(Dataset):
+    """Mixtures of the voices of one split, drawn by (epoch, index)."""
+
+    def __init__(self, corpus: Corpus, config: SpeakerMixingConfig, split: Split = "train") -> None:
+        """Index the clips of a split.
+
+        Raises:
+            RecurraError: the corpus has fewer voices for it than speak at once.
+        """
+        self.config = config
+        self.speech = SpeechSource(corpus, split)
+        self.length = round(config.seconds * SAMPLE_RATE)
+        if len(self.speech.voices) < config.n_speakers:
+            raise RecurraError(
+                f"{corpus.folder}: the split {split!r} has {len(self.speech.voices)} voices, "
+                f"fewer than n_speakers = {config.n_speakers}"
+            )
+
+    def __len__(self) -> int:
+        return self.config.items
+
+    def __getitem__(self, draw: Draw) -> dict[str, torch.Tensor]:
+        """One item: {"mixture": (T,), "voices": (S, T)}, float32 at 16 kHz."""
+        made = self.mix(draw.generator(self.config.seed))
+        return {
+            "mixture": torch.from_numpy(made.mixture),
+            "voices": torch.from_numpy(made.voices),
+        }
+
+    def mix(self, rng: np.random.Generator) -> SpeakerMixture:
+        """The mixture that a generator leads to."""
+        config = self.config
+        level_db = rng.uniform(*config.level_db)
+        names: list[str] = []
+        while len(names) < config.n_speakers:
+            name = self.speech.draw_voice(rng)
+            if name not in names:
+                names.append(name)
+        voices = np.stack(
+            [
+                scale_to_active(
+                    self._speak(rng, name),
+                    level_db + rng.uniform(-config.spread_db, config.spread_db),
+                )
+                for name in names
+            ]
+        )
+        mixture = voices.sum(axis=0)
+        scale = np.float32(min(1.0, HEADROOM / np.abs(mixture).max()))
+        return SpeakerMixture(mixture * scale, voices * scale, tuple(names))
+
+    def _speak(self, rng: np.random.Generator, name: str) -> np.ndarray:
+        """Speech of a voice (T,), drawn again while it says too little."""
+        speed = 1.0
+        if rng.random() < self.config.speed_share:
+            speed = float(np.exp(rng.uniform(*np.log(self.config.voice_speed))))
+        for _ in range(_TRIES):
+            audio = at_speed(
+                lambda length: self.speech.draw(rng, length, voice=name).audio, self.length, speed
+            )
+            if sounding_share(audio) >= self.config.least_speaking:
+                break
+        return audio

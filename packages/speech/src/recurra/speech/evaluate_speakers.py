@@ -1,0 +1,149 @@
+"""Score separated voices against the true ones, in the best order of each recording."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.core.bootstrap import MeanInterval, bootstrap_mean
+from recurra.core.errors import RecurraError
+from recurra.speech.audio.format import SPEAKER_MARK, is_media_name
+from recurra.speech.audio.read import read_audio
+from recurra.speech.audio.resample import resample
+from recurra.speech.matching import Unscored
+from recurra.speech.metrics import Skipped, si_sdr
+
+Audio = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SpeakerScore:
+    """What one true voice came out as.
+
+    Attributes:
+        name: of the recording.
+        reference, estimate: the true voice, and the one that it is matched with.
+        si_sdr: in dB.
+        si_sdri: what that is above the SI-SDR of the mixture; None where no mixtures are given.
+    """
+
+    name: str
+    reference: Path
+    estimate: Path
+    si_sdr: float
+    si_sdri: float | None
+
+
+@dataclass(frozen=True)
+class SpeakersEvaluation:
+    """What two folders gave.
+
+    Attributes:
+        scores: one for each true voice, by the order of the names of the recordings.
+        unscored: recordings that could not be scored, and why.
+        means: of "si_sdr" and, with mixtures, "si_sdri", with 95 % bootstrap intervals.
+    """
+
+    scores: tuple[SpeakerScore, ...]
+    unscored: tuple[Unscored, ...]
+    means: dict[str, MeanInterval]
+
+
+def evaluate_speakers(
+    references: Path, estimates: Path, mixtures: Path | None = None
+) -> SpeakersEvaluation:
+    """Score every recording whose voices are NAME.speaker1.EXT, NAME.speaker2.EXT, ... in both.
+
+    Voices are matched so that the sum of their SI-SDR is highest. All is compared from the first
+    sample on, at the rate of the true voices, over what all files have; channels are mixed.
+
+    Args:
+        references: folder of true voices, searched with its folders.
+        estimates: folder of separated ones.
+        mixtures: folder of NAME.EXT, what was separated.
+
+    Raises:
+        RecurraError: one of them is no folder, or `references` holds no voices.
+    """
+    for folder in (references, estimates, *(() if mixtures is None else (mixtures,))):
+        if not folder.is_dir():
+            raise RecurraError(f"{folder}: is not a folder")
+    voices, found = _by_recording(references), _by_recording(estimates)
+    if not voices:
+        raise RecurraError(f"{references}: holds no voices (NAME{SPEAKER_MARK}1.wav, ...)")
+    mixed = {} if mixtures is None else _by_name(mixtures)
+    scores: list[SpeakerScore] = []
+    unscored: list[Unscored] = []
+    for name, paths in voices.items():
+        try:
+            if len(found.get(name, ())) != len(paths):
+                raise RecurraError(
+                    f"has {len(paths)} true voices and {len(found.get(name, ()))} estimates"
+                )
+            if mixtures is not None and name not in mixed:
+                raise RecurraError(f"has no mixture in {mixtures}")
+            scores += _score(name, paths, found[name], mixed.get(name))
+        except (RecurraError, OSError) as error:
+            unscored.append(Unscored(Path(name), str(error)))
+    columns = {
+        "si_sdr": [score.si_sdr for score in scores],
+        "si_sdri": [score.si_sdri for score in scores if score.si_sdri is not None],
+    }
+    means = {name: bootstrap_mean(values) for name, values in columns.items() if values}
+    return SpeakersEvaluation(tuple(scores), tuple(unscored), means)
+
+
+def _score(
+    name: str, references: Sequence[Path], estimates: Sequence[Path], mixture: Path | None
+) -> list[SpeakerScore]:
+    """Score the voices of one recording."""
+    paths = [*references, *estimates, *(() if mixture is None else (mixture,))]
+    rate = read_audio(references[0])[1]
+    audio = [_mono(path, rate) for path in paths]
+    length = min(len(x) for x in audio)
+    true, given = (
+        [x[:length] for x in audio[: len(references)]],
+        [x[:length] for x in audio[len(references) : 2 * len(references)]],
+    )
+    table = np.array([[_decibels(x, y) for y in given] for x in true])
+    rows = np.arange(len(true))
+    order = max(permutations(rows), key=lambda order: table[rows, order].sum())
+    scores = []
+    for i, j in enumerate(order):
+        reached, improvement = float(table[i, j]), None
+        if mixture is not None:
+            improvement = reached - _decibels(true[i], audio[-1][:length])
+        scores.append(SpeakerScore(name, references[i], estimates[j], reached, improvement))
+    return scores
+
+
+def _decibels(reference: Audio, estimate: Audio) -> float:
+    score = si_sdr(reference, estimate)
+    if isinstance(score, Skipped):
+        raise RecurraError(score.reason)
+    return score
+
+
+def _mono(path: Path, rate: int) -> Audio:
+    audio, own_rate = read_audio(path)
+    mixed = audio.mean(axis=0)
+    return mixed if own_rate == rate else resample(mixed, own_rate, rate)
+
+
+def _by_recording(folder: Path) -> dict[str, list[Path]]:
+    """Voices by the relative name of their recording, in the order of their numbers."""
+    groups: dict[str, dict[int, Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        name, mark, number = path.stem.rpartition(SPEAKER_MARK)
+        if mark and number.isdigit() and is_media_name(path) and path.is_file():
+            relative = path.relative_to(folder).with_name(name).as_posix()
+            groups.setdefault(relative, {})[int(number)] = path
+    return {name: [group[i] for i in sorted(group)] for name, group in groups.items()}
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    files = (path for path in folder.rglob("*") if is_media_name(path) and path.is_file())
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}

@@ -1,0 +1,60 @@
+"""Any model of this package by its name, folder or Hub id: what it is stands in its config."""
+
+from pathlib import Path
+
+from recurra.core.errors import RecurraError
+from recurra.core.pretrained import Pretrained, read_config, resolve
+from recurra.speech.models.frcrn import Frcrn
+from recurra.speech.models.mossformer2_se import MossFormer2Se
+from recurra.speech.models.mossformer2_ss import MossFormer2Ss
+
+EnhancingModel = Frcrn | MossFormer2Se
+Model = EnhancingModel | MossFormer2Ss
+_ENHANCING = (Frcrn, MossFormer2Se)
+_SEPARATING = (MossFormer2Ss,)
+_WEIGHTS = "recurra.speech.weights"
+
+
+def load_enhancing(name_or_path: str | Path) -> EnhancingModel:
+    """Load a model that takes noise out, in eval mode.
+
+    Raises:
+        RecurraError: there is no such model, or it does something else.
+        CheckpointError: its files do not fit together.
+    """
+    return _load(name_or_path, _ENHANCING, "take noise out")
+
+
+def load_separating(name_or_path: str | Path) -> MossFormer2Ss:
+    """Load a model that takes voices apart, in eval mode.
+
+    Raises:
+        RecurraError: there is no such model, or it does something else.
+        CheckpointError: its files do not fit together.
+    """
+    return _load(name_or_path, _SEPARATING, "take voices apart")
+
+
+def model_class(folder: Path) -> type[Model]:
+    """Return the class of the model in a folder.
+
+    Raises:
+        RecurraError: it is of a kind that this version does not know.
+        CheckpointError: the folder holds no readable config.
+    """
+    known = {model.kind: model for model in (*_ENHANCING, *_SEPARATING)}
+    kind = read_config(folder).get("model")
+    if kind not in known:
+        raise RecurraError(f"{folder} holds a model of kind {kind!r}; known are {', '.join(known)}")
+    return known[kind]
+
+
+def _load(name_or_path: str | Path, wanted: tuple[type[Pretrained], ...], purpose: str):
+    folder = resolve(name_or_path, shipped_in=_WEIGHTS)
+    found = model_class(folder)
+    if found not in wanted:
+        kinds = " or ".join(model.kind for model in wanted)
+        raise RecurraError(
+            f"{name_or_path} is a model of kind {found.kind}; to {purpose} give one of kind {kinds}"
+        )
+    return found.from_pretrained(folder)

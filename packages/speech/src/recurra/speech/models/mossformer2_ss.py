@@ -1,0 +1,102 @@
+"""MossFormer2 for separation: as many voices as it was made for, from one channel.
+
+A learned filter bank, the stack of `mossformer2.py`, a mask of the filters for each speaker, and
+the way back. Source: as there; `MossFormer2_SS_16K` of ClearerVoice-Studio and the models of the
+paper (repository alibabasglab/MossFormer2) are this network.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.core.pretrained import Pretrained
+from recurra.speech.models.mossformer2 import MossFormer2Stack, MossFormer2StackConfig
+from recurra.speech.models.stft import overlap_add
+
+
+@dataclass(frozen=True)
+class MossFormer2SsConfig:
+    """The sizes of a separating MossFormer2; the defaults are the official `MossFormer2_SS_16K`.
+
+    Attributes:
+        sample_rate: in Hz; the models of the paper have 8000.
+        n_speakers: how many voices it separates.
+        n_filters: of the filter bank.
+        win_length, hop_length: of the filter bank, in samples.
+        masking: the stack's outputs are multiplied with the filtered mixture. False takes them as
+            the filtered voices, as the paper's model for WHAMR! does.
+        level_db: the level, in dB re full scale, that a recording is brought to before the network
+            and back from after it; None: the network takes any level.
+        stack: the rest of the network.
+    """
+
+    sample_rate: int = 16000
+    n_speakers: int = 2
+    n_filters: int = 512
+    win_length: int = 16
+    hop_length: int = 8
+    masking: bool = True
+    level_db: float | None = -25.0
+    stack: MossFormer2StackConfig = field(
+        default_factory=lambda: MossFormer2StackConfig(memory="dense")
+    )
+
+
+# The preset of our own: two voices at 16 kHz, 1.9 million parameters, 1000 frames a second.
+MOSSFORMER2_SMALL = MossFormer2SsConfig(
+    n_filters=256,
+    win_length=32,
+    hop_length=16,
+    level_db=None,
+    stack=MossFormer2StackConfig(
+        n_blocks=7, d_model=160, d_inner=80, d_key=64, memory="dense", dropout=0.0
+    ),
+)
+
+
+class MossFormer2Ss(Pretrained):
+    """Separate the voices in a channel."""
+
+    config_class = MossFormer2SsConfig
+    kind = "mossformer2-ss"
+    shipped_in = "recurra.speech.weights"
+    config: MossFormer2SsConfig
+
+    def __init__(self, config: MossFormer2SsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.analysis = nn.Linear(config.win_length, config.n_filters, bias=False)
+        self.stack = MossFormer2Stack(
+            config.stack, d_in=config.n_filters, d_out=config.n_filters, n_masks=config.n_speakers
+        )
+        self.synthesis = nn.Linear(config.n_filters, config.win_length, bias=False)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Separate whole clips.
+
+        Args:
+            audio: (B, n) float, n >= win_length, at `sample_rate`.
+
+        Returns:
+            (B, n_speakers, (T - 1) * hop_length + win_length), where T frames fit wholly into n:
+            samples after the last whole frame are lost. `separate` pads for that.
+        """
+        frames = audio.unfold(-1, self.config.win_length, self.config.hop_length)
+        filtered = torch.relu(self.analysis(frames))  # (B, T, C)
+        masks = self.stack(filtered)  # (B, S, T, C)
+        voices = filtered[:, None] * masks if self.config.masking else masks
+        waves = overlap_add(self.synthesis(voices).flatten(0, 1), self.config.hop_length)
+        return waves.unflatten(0, voices.shape[:2])
+
+    def separate(self, audio: Tensor) -> Tensor:
+        """Separate clips of any length: audio (B, n), n >= 1, to (B, n_speakers, n)."""
+        n, length = audio.shape[1], self.config.win_length
+        missing = max(length - n, (length - n) % self.config.hop_length)
+        return self(functional.pad(audio, (0, missing)))[..., :n]
+
+    def fuse(self) -> "MossFormer2Ss":
+        """Turn the layers into their fast form, in place, for inference only; returns self."""
+        self.stack.fuse()
+        return self.eval()

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from tests.speech.two_voices import write_corpus
+
+from recurra.core.errors import RecurraError
+from recurra.core.training import Draw
+from recurra.speech.data.corpora import Corpus
+from recurra.speech.data.speaker_mixing import SpeakerMixingConfig, SpeakerMixtures
+from recurra.speech.data.speech_level import active_power, power_db
+
+CONFIG = SpeakerMixingConfig(seconds=1.0, level_db=(-40.0, -40.0))
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return Corpus(write_corpus(tmp_path / "sounds"))
+
+
+def test_voices_are_different_and_add_up_to_the_mixture_at_their_levels(corpus):
+    mixtures = SpeakerMixtures(corpus, CONFIG)
+    for index in range(5):
+        made = mixtures.mix(Draw(0, index).generator(0))
+        assert sorted(made.names) == ["train-ann", "train-ben"]
+        assert made.voices.shape == (2, 16000)
+        np.testing.assert_allclose(made.voices.sum(0), made.mixture, atol=1e-6)
+        for voice in made.voices:
+            assert abs(power_db(active_power(voice)) + 40) < 2.6
+
+
+def test_an_item_follows_from_seed_epoch_and_index(corpus):
+    mixtures = SpeakerMixtures(corpus, CONFIG)
+    one, again, other = (mixtures[Draw(0, i)] for i in (3, 3, 4))
+    assert torch.equal(one["voices"], again["voices"])
+    assert not torch.equal(one["voices"], other["voices"])
+
+
+def test_a_loud_mixture_keeps_its_headroom(corpus):
+    loud = SpeakerMixingConfig(seconds=1.0, level_db=(0.0, 0.0))
+    made = SpeakerMixtures(corpus, loud).mix(np.random.default_rng(0))
+    assert np.abs(made.mixture).max() == pytest.approx(0.99, abs=1e-4)
+    np.testing.assert_allclose(made.voices.sum(0), made.mixture, atol=1e-5)
+
+
+def test_more_speakers_than_voices_are_one_line(corpus):
+    with pytest.raises(RecurraError, match="has 2 voices, fewer than n_speakers = 3"):
+        SpeakerMixtures(corpus, SpeakerMixingConfig(n_speakers=3))
+    with pytest.raises(RecurraError, match="at least 2"):
+        SpeakerMixingConfig(n_speakers=1)

@@ -1,0 +1,91 @@
+"""Mixtures of voices made by `mix --speakers`, and scored by `evaluate --speakers`."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from tests.speech.two_voices import write_corpus
+
+from recurra.core.cli import run
+from recurra.speech.cli import app
+from recurra.speech.evaluate_speakers import evaluate_speakers
+from recurra.speech.metrics import si_sdr
+
+
+def command(*words):
+    return run(app, "recurra-speech", list(map(str, words)))
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    write_corpus(tmp_path / "sounds", ("test",))
+    words = ["--corpus", tmp_path / "sounds", "--speakers", 2, "--items", 2]
+    assert command("mix", tmp_path / "set", *words) == 0
+    return tmp_path / "set"
+
+
+def samples(path):
+    return soundfile.read(path, dtype="int16")[0].astype(int)
+
+
+def test_voices_add_up_to_their_mixture_exactly_and_always_alike(mixed, tmp_path, capsys):
+    for name in ("0000", "0001"):
+        voices = [samples(mixed / "voices" / f"{name}.speaker{i}.wav") for i in (1, 2)]
+        assert np.array_equal(sum(voices), samples(mixed / "mixture" / f"{name}.wav"))
+    rows = list(csv.reader((mixed / "index.csv").open()))
+    assert rows[0] == ["name", "speaker1", "speaker2", "seconds"]
+    assert sorted(rows[1][1:3]) == ["test-ann", "test-ben"]
+    words = ["--corpus", tmp_path / "sounds", "--speakers", 2, "--items", 2]
+    assert command("mix", tmp_path / "again", *words) == 0
+    for path in (mixed / "mixture").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / "mixture" / path.name).read_bytes()
+    assert (tmp_path / "again" / "index.csv").read_text() == (mixed / "index.csv").read_text()
+    assert command("mix", tmp_path / "again", *words) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_each_voice_is_scored_with_its_best_match(mixed, tmp_path, capsys):
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    rng = np.random.default_rng(0)
+    true = [samples(mixed / "voices" / f"0000.speaker{i}.wav") for i in (1, 2)]
+    given = [x + 0.05 * x.std() * rng.standard_normal(len(x)) for x in true]
+    for i, x in zip((2, 1), given, strict=True):  # in the other order
+        soundfile.write(apart / f"0000.speaker{i}.flac", x / 32768, 16000, "PCM_24")
+    soundfile.write(apart / "0001.speaker1.wav", true[0] / 32768, 16000)
+    evaluation = evaluate_speakers(mixed / "voices", apart, mixed / "mixture")
+    assert [s.estimate.name for s in evaluation.scores] == [
+        "0000.speaker2.flac",
+        "0000.speaker1.flac",
+    ]
+    mixture = sum(true)
+    for score, x, y in zip(evaluation.scores, true, given, strict=True):
+        assert score.si_sdr == pytest.approx(si_sdr(x, y), abs=0.01)
+        assert score.si_sdri == pytest.approx(score.si_sdr - si_sdr(x, mixture), abs=0.01)
+    assert evaluation.means["si_sdr"].mean == pytest.approx(26, abs=0.5)
+    assert [str(u.path) for u in evaluation.unscored] == ["0001"]
+    words = ["evaluate", mixed / "voices", apart, "--speakers"]
+    assert command(*words) == 1
+    captured = capsys.readouterr()
+    assert "0000.speaker2.flac" in captured.out
+    assert "has 2 true voices and 1 estimates" in captured.err
+    assert command(*words, "--json") == 1
+    assert len(json.loads(capsys.readouterr().out)["scores"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mixture", "x"], "--mixture is for --speakers"),
+        (["--speakers", "--metric", "pesq"], "si_sdr alone"),
+        (["--speakers"], "holds no voices"),
+    ],
+)
+def test_a_wrong_call_is_one_line(tmp_path, capsys, words, message):
+    (tmp_path / "a").mkdir()
+    assert command("evaluate", tmp_path / "a", tmp_path / "a", *words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
