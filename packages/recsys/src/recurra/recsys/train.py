@@ -13,8 +13,8 @@ from recurra.core.training import FitConfig, FitResult, Task, fit
 from recurra.recsys.cloze import ClozeBatches, ClozeConfig
 from recurra.recsys.data.split import Holdout, Split
 from recurra.recsys.losses import blockwise_cross_entropy
-from recurra.recsys.models.bert4rec import Bert4Rec, Bert4RecConfig
-from recurra.recsys.neural import Bert4RecScorer
+from recurra.recsys.models import Bert4Rec, Bert4RecConfig
+from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.ranking import evaluate
 
 
@@ -75,7 +75,7 @@ class ClozeTask(Task):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """NDCG, hit rate and MRR at 10, what was seen left out."""
-        return evaluate(Bert4RecScorer(model), self._valid)
+        return evaluate(NetworkScorer(model), self._valid)
 
 
 def train(

@@ -9,7 +9,7 @@ from recurra.core.cli import print_json, print_table
 from recurra.core.pretrained import check_replaceable
 from recurra.recsys.baselines import Markov, Popularity
 from recurra.recsys.data import Interactions, LogColumns, LogReport, leave_one_out, read_log
-from recurra.recsys.neural import Bert4RecScorer
+from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.ranking import evaluate
 from recurra.recsys.recommender import Recommender
 from recurra.recsys.train import TrainConfig, train
@@ -60,7 +60,7 @@ def train_log(
     if not result.finished:
         return False
     seconds = time.process_time() - start
-    rows["bert4rec"] = {**evaluate(Bert4RecScorer(model), split.test), "cpu_seconds": seconds}
+    rows["bert4rec"] = {**evaluate(NetworkScorer(model), split.test), "cpu_seconds": seconds}
     document = {"protocol": "leave one out, all items ranked, seen left out", "test": rows}
     text = json_text.dumps(document, indent=2) + "\n"
     Recommender(model, log).save(output, files={METRICS: lambda path: path.write_text(text)})
