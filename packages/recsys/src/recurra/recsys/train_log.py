@@ -20,6 +20,7 @@ METRICS = "metrics.json"
 def train_log(
     path: Path,
     columns: LogColumns,
+    name: str,
     config: TrainConfig,
     output: Path,
     run_folder: Path | None = None,
@@ -31,6 +32,7 @@ def train_log(
     Args:
         path: of the log.
         columns: see `LogColumns`.
+        name: what the table calls the model.
         config: of the training.
         output: the model folder; an earlier one is replaced.
         run_folder: see `train`; None is `<output>.run`.
@@ -60,7 +62,7 @@ def train_log(
     if not result.finished:
         return False
     seconds = time.process_time() - start
-    rows["bert4rec"] = {**evaluate(NetworkScorer(model), split.test), "cpu_seconds": seconds}
+    rows[name] = {**evaluate(NetworkScorer(model), split.test), "cpu_seconds": seconds}
     document = {"protocol": "leave one out, all items ranked, seen left out", "test": rows}
     text = json_text.dumps(document, indent=2) + "\n"
     Recommender(model, log).save(output, files={METRICS: lambda path: path.write_text(text)})
@@ -69,13 +71,13 @@ def train_log(
     else:
         heads = ["", *next(iter(rows.values()))]
         cells = [
-            (name, *(f"{value:.4f}" for value in list(row.values())[:-1]), row["cpu_seconds"])
-            for name, row in rows.items()
+            (who, *(f"{value:.4f}" for value in list(row.values())[:-1]), row["cpu_seconds"])
+            for who, row in rows.items()
         ]
         print_table(cells, heads, title="Test: the last event of each user, all items ranked")
         print(f"wrote {output}")
-    best = max(rows, key=lambda name: rows[name]["ndcg@10"])
-    if best != "bert4rec":
+    best = max(rows, key=lambda who: rows[who]["ndcg@10"])
+    if best != name:
         print(
             f"warning: {best} ranks better than the trained model; train longer (--epochs), or the"
             " log is too small for a network",
