@@ -6,10 +6,19 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import BudgetOption, JsonOption
+from recurra.recsys.cli.columns import (
+    SPLIT_HELP,
+    ItemOption,
+    LogArgument,
+    TimeOption,
+    UserOption,
+    WeightMinOption,
+    WeightOption,
+)
 
 
 def train(
-    log: Annotated[Path, typer.Argument(help="A log: .csv, .tsv, .inter, .txt or .parquet.")],
+    log: LogArgument,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes, such as network.d_model=128.")
     ] = None,
@@ -17,17 +26,12 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="The model's folder.")
     ] = Path("model"),
-    user: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who.")] = None,
-    item: Annotated[str | None, typer.Option(metavar="COLUMN", help="What.")] = None,
-    time: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="When: numbers or ISO dates.")
-    ] = None,
-    weight: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Such as a rating, for --weight-min.")
-    ] = None,
-    weight_min: Annotated[
-        float | None, typer.Option(metavar="X", help="Leave out rows with less weight.")
-    ] = None,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    weight: WeightOption = None,
+    weight_min: WeightMinOption = None,
+    split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Times that each history is seen.")
     ] = None,
@@ -63,6 +67,6 @@ def train(
     columns = LogColumns(user, item, time, weight, weight_min)
     options = {"epochs": epochs, "patience": patience, "max_minutes": budget, "seed": seed}
     config = load_recipe(model, overrides or (), options)
-    finished = train_log(log, columns, model, config, output, run_folder, json=json)
+    finished = train_log(log, columns, model, config, output, run_folder, split_by=split, json=json)
     if not finished:
         raise typer.Exit(130)
