@@ -13,6 +13,7 @@ from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.recipes import RECIPES
 from recurra.recsys.report import (
     Row,
+    check_outputs,
     document,
     judge_baselines,
     plot,
@@ -53,8 +54,9 @@ def compare(
         False if a training was interrupted.
 
     Raises:
-        RecurraError: a name is unknown, or the log cannot be used.
+        RecurraError: a name is unknown, the log cannot be used, or a file cannot be written.
     """
+    check_outputs(users, picture)
     unknown = sorted(set(names or ()) - {*recipes, *BASELINES})
     if unknown:
         known = ", ".join([*recipes, *BASELINES])

@@ -15,6 +15,7 @@ from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.recommender import Recommender
 from recurra.recsys.report import (
     Row,
+    check_outputs,
     document,
     judge_baselines,
     say,
@@ -47,6 +48,7 @@ def evaluate(
     Raises:
         RecurraError: the model or the log cannot be used.
     """
+    check_outputs(users)
     recommender = Recommender.from_pretrained(model)
     trained_by = _split_of(resolve(model, shipped_in=None))
     split_by = split_by or trained_by or "leave-one-out"

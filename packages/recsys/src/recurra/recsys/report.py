@@ -127,14 +127,27 @@ def warn_if_under(rows: Sequence[Row], name: str) -> None:
         )
 
 
+def check_outputs(users: Path | None, picture: Path | None = None) -> None:
+    """Refuse what could not be written, before the work that makes it.
+
+    Raises:
+        RecurraError: another ending than .parquet, or .png, .svg and .pdf.
+        MissingExtraError: there is to be a picture, and matplotlib is not installed.
+    """
+    if users is not None and users.suffix != ".parquet":
+        raise RecurraError(f"{users}: results of users are written as .parquet")
+    if picture is not None:
+        if picture.suffix not in (".png", ".svg", ".pdf"):
+            raise RecurraError(f"{picture}: pictures are written as .png, .svg or .pdf")
+        import_extra("matplotlib.figure", extra="plot", package="recurra-recsys")
+
+
 def write_users(rows: Sequence[Row], path: Path) -> None:
     """Write a row for each user and scorer as .parquet, whole or not at all.
 
     Raises:
-        RecurraError: another ending, or the file cannot be written.
+        RecurraError: the file cannot be written.
     """
-    if path.suffix != ".parquet":
-        raise RecurraError(f"{path}: results of users are written as .parquet")
     frames = [
         row.judgement.users.select(pl.lit(row.judgement.name).alias("model"), pl.all())
         for row in rows
@@ -148,10 +161,8 @@ def plot(rows: Sequence[Row], split: Split, path: Path) -> None:
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        RecurraError: another ending, or the file cannot be written.
+        RecurraError: the file cannot be written.
     """
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise RecurraError(f"{path}: pictures are written as .png, .svg or .pdf")
     figures = import_extra("matplotlib.figure", extra="plot", package="recurra-recsys")
     ordered = sorted(rows, key=lambda row: row.ndcg)
     figure = figures.Figure(figsize=(7, 0.9 + 0.4 * len(ordered)), layout="constrained")
