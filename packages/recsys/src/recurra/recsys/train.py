@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recurra.core.training import FitConfig, FitResult, Task, fit
 from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.split import Holdout, Split
+from recurra.recsys.first_embeddings import cooccurrence_embeddings
 from recurra.recsys.losses import blockwise_cross_entropy, gbce, sampled_softmax
 from recurra.recsys.models import (
     Bert4Rec,
@@ -66,6 +67,8 @@ class TrainConfig:
         network: its sizes and variants.
         cloze: how items are hidden from bert4rec.
         loss: how wrong scores are.
+        first_embeddings: of items: "random", or from "cooccurrence" in the training events, see
+            `cooccurrence_embeddings`.
         batch_size: histories (or windows of long ones) in an update.
         window_step: a history that is longer than the network sees is cut into windows, counted
             back from its end, whose ends are this share of `network.max_len` apart.
@@ -84,6 +87,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     cloze: ClozeConfig = field(default_factory=ClozeConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    first_embeddings: Literal["random", "cooccurrence"] = "random"
     batch_size: int = 32
     window_step: float = 0.5
     epochs: int = 100
@@ -154,7 +158,7 @@ def train(
         RecurraError: the run folder cannot be used.
     """
     torch.manual_seed(config.seed)
-    model = build_model(config, split.train.n_items)
+    model = build_model(config, split.train)
     batches = build_batches(config, split.train)
     steps = config.epochs * len(batches)
     settings = FitConfig(
@@ -177,12 +181,19 @@ def train(
     return load_model(best) if best.is_dir() else model.eval(), result
 
 
-def build_model(config: TrainConfig, n_items: int) -> NextItemModel:
-    """A network with weights drawn by torch's generator."""
-    sizes = vars(config.network)
+def build_model(config: TrainConfig, log: Interactions) -> NextItemModel:
+    """A network for the items of a log, with weights drawn by torch's generator."""
+    sizes = {"n_items": log.n_items, **vars(config.network)}
+    model: NextItemModel
     if config.model == "bert4rec":
-        return Bert4Rec(Bert4RecConfig(n_items=n_items, **sizes))
-    return SasRec(SasRecConfig(n_items=n_items, **sizes))
+        model = Bert4Rec(Bert4RecConfig(**sizes))
+    else:
+        model = SasRec(SasRecConfig(**sizes))
+    if config.first_embeddings == "cooccurrence":
+        first = cooccurrence_embeddings(log, config.network.d_model, config.seed)
+        with torch.no_grad():
+            model.item_embedding.weight[1 : log.n_items + 1] = torch.from_numpy(first[1:])
+    return model
 
 
 def build_batches(config: TrainConfig, log: Interactions) -> WindowBatches:
