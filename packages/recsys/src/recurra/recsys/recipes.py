@@ -8,7 +8,9 @@ from recurra.core.errors import RecurraError
 from recurra.recsys.models import NetworkConfig
 from recurra.recsys.train import LossConfig, TrainConfig
 
-_SASREC = NetworkConfig(layer="pre-norm", positions="inverse", norm_eps=1e-8)
+_SASREC = NetworkConfig(
+    layer="pre-norm", positions="inverse", norm_eps=1e-8, dropout=0.3, attention_dropout=0.3
+)
 
 RECIPES = {
     "bert4rec": TrainConfig(),
@@ -20,7 +22,7 @@ RECIPES = {
     # Tikhonovich et al. 2025 (arXiv 2508.06450).
     "esasrec": TrainConfig(
         model="sasrec",
-        network=NetworkConfig(layer="ligr", positions="inverse", norm_eps=1e-5),
+        network=replace(_SASREC, layer="ligr", norm_eps=1e-5),
         loss=LossConfig("sampled-softmax"),
     ),
 }

@@ -57,10 +57,13 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained; the defaults are the recipe for a CPU: many small, quick updates.
+    """How a model is trained; the defaults are BERT4Rec's recipe for a CPU.
 
-    The original BERT4Rec (batch 256, rate 1e-4, 400,000 steps) learns next to nothing in an hour on
-    a CPU; what counts is the number of updates. `recurra.recsys.recipes` has the named ones.
+    The original (batch 256, rate 1e-4, 400,000 steps) learns next to nothing in an hour on a CPU.
+    What counts there is the number of updates, so that they are small and quick, and that the
+    first ones already help: rotary places tell a mask from the start what stands right before it,
+    and embeddings from co-occurrence which items are near each other. The network of the original
+    is `NetworkConfig()`. `recurra.recsys.recipes` has the named ones.
 
     Attributes:
         model: "bert4rec" fills in hidden items, "sasrec" says at each event what comes next.
@@ -84,10 +87,12 @@ class TrainConfig:
     """
 
     model: Literal["bert4rec", "sasrec"] = "bert4rec"
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig = field(
+        default_factory=lambda: NetworkConfig(layer="pre-norm", positions="rotary")
+    )
     cloze: ClozeConfig = field(default_factory=ClozeConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    first_embeddings: Literal["random", "cooccurrence"] = "random"
+    first_embeddings: Literal["random", "cooccurrence"] = "cooccurrence"
     batch_size: int = 32
     window_step: float = 0.5
     epochs: int = 100
