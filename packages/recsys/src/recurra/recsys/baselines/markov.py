@@ -13,6 +13,22 @@ DECAY = 0.7  # what an event's word is worth, relative to that of the event afte
 POPULAR = 0.3  # how much popular followers are held back
 
 
+def windowed_followers(log: Interactions) -> scipy.sparse.csr_array:
+    """How often items came after others: (V + 1, V + 1), d events later counts 1 / d, d up to 5."""
+    rows, columns, weights = [], [], []
+    owner = np.repeat(np.arange(log.n_users), log.lengths)
+    for distance in range(1, REACH + 1):
+        same = owner[distance:] == owner[:-distance]
+        rows.append(log.sequence[:-distance][same])
+        columns.append(log.sequence[distance:][same])
+        weights.append(np.full(same.sum(), 1.0 / distance))
+    size = log.n_items + 1
+    return scipy.sparse.csr_array(
+        (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))),
+        shape=(size, size),
+    )
+
+
 class Markov:
     """A windowed Markov rule: sums of what followed each of the last events.
 
@@ -25,18 +41,7 @@ class Markov:
     name = "markov"
 
     def __init__(self, log: Interactions) -> None:
-        rows, columns, weights = [], [], []
-        owner = np.repeat(np.arange(log.n_users), log.lengths)
-        for distance in range(1, REACH + 1):
-            same = owner[distance:] == owner[:-distance]
-            rows.append(log.sequence[:-distance][same])
-            columns.append(log.sequence[distance:][same])
-            weights.append(np.full(same.sum(), 1.0 / distance))
-        size = log.n_items + 1
-        followers = scipy.sparse.csr_array(
-            (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))),
-            shape=(size, size),
-        )
+        followers = windowed_followers(log)
         total = np.maximum(followers.sum(axis=1), 1.0)
         held_back = (followers.sum(axis=0) + 1.0) ** -POPULAR
         self.followers = (

@@ -5,6 +5,7 @@ One module a group of commands; each takes its arguments, calls the verb of the 
 """
 
 from recurra.core.cli import create_app, run
+from recurra.recsys.cli.judging import compare, evaluate
 from recurra.recsys.cli.recommending import recommend
 from recurra.recsys.cli.training import train
 
@@ -16,6 +17,8 @@ app = create_app(
 )
 app.command()(train)
 app.command()(recommend)
+app.command()(evaluate)
+app.command()(compare)
 
 
 def main() -> int:

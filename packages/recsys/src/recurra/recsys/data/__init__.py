@@ -2,7 +2,7 @@
 
 from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.read_log import LogColumns, LogReport, read_log
-from recurra.recsys.data.split import Holdout, Split, leave_one_out
+from recurra.recsys.data.split import Holdout, Split, leave_one_out, split_by_time, split_log
 
 __all__ = [
     "Holdout",
@@ -12,4 +12,6 @@ __all__ = [
     "Split",
     "leave_one_out",
     "read_log",
+    "split_by_time",
+    "split_log",
 ]
