@@ -11,8 +11,8 @@ import soundfile
 from recurra.core.cli import run
 from recurra.core.cli.inputs import FileInput
 from recurra.core.errors import RecurraError
+from recurra.speech.audio_files import choose_outputs
 from recurra.speech.cli import app
-from recurra.speech.enhance_files import choose_outputs
 
 
 @pytest.fixture
@@ -137,4 +137,4 @@ def test_two_inputs_for_one_output_are_refused_before_any_work(tmp_path):
     one = FileInput(tmp_path / "x" / "a.wav", tmp_path.relative_to(tmp_path) / "a.wav")
     two = FileInput(tmp_path / "y" / "a.wav", tmp_path.relative_to(tmp_path) / "a.wav")
     with pytest.raises(RecurraError, match="would both be written"):
-        choose_outputs([one, two], str(tmp_path / "out"))
+        choose_outputs([one, two], str(tmp_path / "out"), ".enhanced")

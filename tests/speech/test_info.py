@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from recurra.core.errors import RecurraError
 from recurra.speech.info import describe, licence_of, macs_per_second
@@ -47,6 +48,19 @@ def test_the_macs_are_those_counted_by_hand():
     memories = 2 * 2 * 2 * deep * (2 * width * width + 5 * width)
     # A transposed convolution is counted on its input, which has one frame before the first.
     assert macs_per_second(Frcrn(config)) == 500 * (encoder + decoder + memories)
+
+
+def test_the_macs_of_a_group_are_those_of_many():
+    stack = MossFormer2StackConfig(
+        n_blocks=1, d_model=8, d_inner=8, d_key=8, group=16, rotary_dim=8, memory="dense"
+    )
+    model = MossFormer2Ss(MossFormer2SsConfig(n_filters=8, stack=stack)).eval()
+    costs = []
+    for seconds in (1, 2):  # 2000 and 4000 frames, both whole groups
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.zeros(1, 16000 * seconds + 8))
+        costs.append(counter.get_total_flops())
+    assert macs_per_second(model) == (costs[1] - costs[0]) // 2
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`recurra-speech separate` from end to end, with a tiny network, on files of many kinds."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -42,7 +43,7 @@ def separate(separating_model, tmp_path, monkeypatch):
 @pytest.fixture
 def second_voice_is_a_thousandth(monkeypatch):
     def network(self, x):
-        return torch.stack([x, 1e-3 * x.flip(1)], dim=1).flatten(0, 1).unflatten(0, (1, -1))[0]
+        return torch.cat([x, 1e-3 * x.flip(1)])
 
     monkeypatch.setattr(Separator, "_clean", network)
 
@@ -140,7 +141,9 @@ def test_a_speaker_who_is_not_there_is_named_and_silent(separate, tmp_path, caps
         (["gone.wav"], "gone.wav"),
         (["a.wav", "--band", "all"], "'keep' or 'model'"),
         (["a.wav", "--speakers", "3"], "takes 2 voices apart, not 3"),
-        (["-"], "not -"),
+        (["-"], "a pipe cannot carry a file for each speaker; --output multichannel"),
+        (["a.wav", "-o", "-"], "a pipe cannot carry"),
+        (["a.wav", "--output", "apart/"], "'files' or 'multichannel', not 'apart/'"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_2(separate, tmp_path, capsys, arguments, message):
@@ -149,6 +152,54 @@ def test_a_wrong_call_is_one_line_and_exit_code_2(separate, tmp_path, capsys, ar
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert message in lines[0]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_multichannel_is_one_file_with_the_samples_of_the_files(separate, tmp_path, channels):
+    recording(tmp_path / "a.wav", 22050, channels, subtype="FLOAT")
+    assert separate("a.wav") == 0
+    assert separate("a.wav", "--output", "multichannel") == 0
+    together, rate = soundfile.read(tmp_path / "a.speakers.wav", always_2d=True)
+    alone = [soundfile.read(tmp_path / f"a.speaker{i}.wav", always_2d=True)[0] for i in range(1, 3)]
+    assert rate == 22050
+    assert np.array_equal(together, np.concatenate(alone, axis=1))
+    assert separate("a.wav", "--output", "multichannel", "-o", "voices.flac") == 0
+    assert soundfile.info(tmp_path / "voices.flac").channels == 2 * channels
+
+
+def test_multichannel_files_of_a_folder_are_no_inputs_again(separate, tmp_path):
+    recording(tmp_path / "in" / "a.wav")
+    for _ in range(2):
+        assert separate("in", "--output", "multichannel", "--force") == 0
+    assert sorted(p.name for p in (tmp_path / "in").iterdir()) == ["a.speakers.wav", "a.wav"]
+
+
+def test_a_pipe_carries_all_voices_as_channels(separate, tmp_path, monkeypatch, capfdbinary):
+    recording(tmp_path / "a.wav")
+    with open(tmp_path / "a.wav", "rb") as piped:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(piped))
+        assert separate("-", "--output", "multichannel") == 0
+    (tmp_path / "piped.wav").write_bytes(capfdbinary.readouterr().out)
+    assert separate("a.wav", "--output", "multichannel") == 0
+    piped, named = (soundfile.read(tmp_path / f"{x}.wav")[0] for x in ("piped", "a.speakers"))
+    assert piped.shape == (8000, 2)
+    assert np.array_equal(piped, named)
+
+
+@pytest.mark.usefixtures("second_voice_is_a_thousandth")
+def test_the_channels_of_a_speaker_who_is_not_there_are_silent(separate, tmp_path):
+    recording(tmp_path / "a.wav", channels=2, length=40000)
+    assert separate("a.wav", "--output", "multichannel") == 0
+    together = soundfile.read(tmp_path / "a.speakers.wav")[0]
+    assert together[:, :2].any(axis=0).all()
+    assert not together[:, 2:].any()
+
+
+def test_more_channels_than_a_format_holds_are_one_line(separate, tmp_path, capsys):
+    recording(tmp_path / "a.wav", channels=2)
+    assert separate("a.wav", "--output", "multichannel", "-o", "a.mp3") == 2
+    assert "a.mp3" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_downmix_gives_one_channel(separate, tmp_path):
@@ -162,7 +213,7 @@ def test_two_inputs_for_one_output_are_refused_before_any_work(tmp_path):
         FileInput(tmp_path / d / "a.wav", tmp_path.relative_to(tmp_path) / "a.wav") for d in "xy"
     ]
     with pytest.raises(RecurraError, match="would both be written"):
-        choose_outputs(entries, str(tmp_path / "out"), 2)
+        choose_outputs(entries, str(tmp_path / "out"), 2, "files")
 
 
 def test_a_model_that_cleans_is_refused(model, tmp_path, monkeypatch, capsys):

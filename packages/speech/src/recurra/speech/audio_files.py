@@ -1,6 +1,7 @@
 """What commands on audio files share: which files are inputs, how they are read and written."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,40 @@ _BLOCK_SECONDS = 1.0
 def is_input(path: Path) -> bool:
     """Tell whether a file in a folder is an input: audio or video by its name, no result."""
     return is_media_name(path) and not is_result_name(path)
+
+
+def choose_outputs(
+    inputs: Iterable[FileInput], output: str | None, mark: str
+) -> list[tuple[FileInput, Path | None]]:
+    """Pair each input with the file that its result goes to; None is standard output.
+
+    Without `output`: beside the input as `<stem><mark>.<ext>`, and a pipe to a pipe. An output
+    folder (one that exists, or a name that ends in a slash, or any name for several inputs) gets
+    the input's own name, and keeps the relative paths of input folders.
+
+    Raises:
+        RecurraError: two inputs would be written to one file, or several to standard output.
+    """
+    inputs = list(inputs)
+    pairs: list[tuple[FileInput, Path | None]] = []
+    for entry in inputs:
+        pairs.append((entry, _output_of(entry, output, mark, alone=len(inputs) == 1)))
+    refuse_collisions(pairs)
+    return pairs
+
+
+def _output_of(entry: FileInput, output: str | None, mark: str, *, alone: bool) -> Path | None:
+    if output == "-" or (output is None and entry.path is None):
+        return None
+    if output is None:
+        assert entry.path is not None
+        return entry.path.with_name(entry.path.stem + mark + entry.path.suffix)
+    folder = Path(output)
+    if alone and not folder.is_dir() and not output.endswith(("/", "\\")):
+        return folder
+    if entry.path is None:
+        raise RecurraError(f"{output} is a folder; name the file that standard input becomes")
+    return folder / entry.relative
 
 
 def refuse_collisions(pairs: Iterable[tuple[FileInput, Path | None]]) -> None:
@@ -58,9 +93,12 @@ def create_like(
     Raises:
         AudioError: as `create_audio`.
     """
+    like = source.format
+    if channels != source.channels:  # they are not at the places that the input states
+        like = replace(like, channel_mask=None)
     return create_audio(
         target,
-        source.format,
+        like,
         source.sample_rate,
         channels,
         tags=source.tags,

@@ -1,7 +1,7 @@
 """Clean audio files: from a file to a file of the same kind."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -9,11 +9,9 @@ from typing import BinaryIO
 import numpy as np
 
 from recurra.core.cli import Done, FileInput
-from recurra.core.errors import RecurraError
-from recurra.speech.audio.format import ENHANCED_MARK
 from recurra.speech.audio.read import AudioSource, open_audio
 from recurra.speech.audio.sink import AudioSink
-from recurra.speech.audio_files import create_like, read_blocks, refuse_collisions
+from recurra.speech.audio_files import create_like, read_blocks
 from recurra.speech.enhancer import EnhanceOptions, Enhancer
 
 
@@ -30,40 +28,6 @@ class FileOptions:
     downmix: bool = False
     overwrite: bool = False
     residual: Path | None = None
-
-
-def choose_outputs(
-    inputs: Iterable[FileInput], output: str | None
-) -> list[tuple[FileInput, Path | None]]:
-    """Pair each input with where its result goes; None is standard output.
-
-    Without `output`: beside the input as `<stem>.enhanced.<ext>`, and a pipe to a pipe. An output
-    folder (one that exists, or a name that ends in a slash, or any name for several inputs) gets
-    the input's own name, and keeps the relative paths of input folders.
-
-    Raises:
-        RecurraError: two inputs would be written to one file, or several to standard output.
-    """
-    inputs = list(inputs)
-    pairs: list[tuple[FileInput, Path | None]] = []
-    for entry in inputs:
-        pairs.append((entry, _output_of(entry, output, alone=len(inputs) == 1)))
-    refuse_collisions(pairs)
-    return pairs
-
-
-def _output_of(entry: FileInput, output: str | None, *, alone: bool) -> Path | None:
-    if output == "-" or (output is None and entry.path is None):
-        return None
-    if output is None:
-        assert entry.path is not None
-        return entry.path.with_name(entry.path.stem + ENHANCED_MARK + entry.path.suffix)
-    folder = Path(output)
-    if alone and not folder.is_dir() and not output.endswith(("/", "\\")):
-        return folder
-    if entry.path is None:
-        raise RecurraError(f"{output} is a folder; name the file that standard input becomes")
-    return folder / entry.relative
 
 
 def enhance_file(

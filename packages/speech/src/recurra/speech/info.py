@@ -13,6 +13,8 @@ from recurra.speech.models.frcrn import Frcrn
 from recurra.speech.models.load import Model, model_class
 from recurra.speech.stream import stream_latency
 
+_FRCRN_FRAMES = 16
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -86,16 +88,21 @@ def describe(name_or_path: str | Path) -> ModelInfo:
 def macs_per_second(model: Model) -> int:
     """Count the multiply-accumulates of matrix products and convolutions for a second of audio.
 
-    What two seconds cost more than one: the edges of a recording do not count. A complex product
-    counts as the four real ones that it is; Fourier transforms, norms and activations do not count.
+    The cost of all models is linear in time but for the edges of a recording, so what twice as many
+    frames cost more is all that is measured: of FRCRN 16 frames, of MossFormer2 one group of its
+    attention, which is what it pads recordings to (0.13 s of `MossFormer2_SS_16K`, 2 s of
+    `MossFormer2_SE_48K`). A complex product counts as the four real ones that it is; Fourier
+    transforms, norms and activations do not count.
     """
-    rate = model.config.sample_rate
+    config = model.config
+    frames = _FRCRN_FRAMES if isinstance(model, Frcrn) else model.config.stack.group
+    edge = config.win_length - config.hop_length
     costs = []
-    for seconds in (1, 2):
+    for count in (frames, 2 * frames):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(torch.zeros(1, seconds * rate))
+            model(torch.zeros(1, count * config.hop_length + edge))
         costs.append(counter.get_total_flops())
-    return (costs[1] - costs[0]) // 2
+    return (costs[1] - costs[0]) * config.sample_rate // (2 * frames * config.hop_length)
 
 
 def licence_of(folder: Path) -> str | None:

@@ -1,47 +1,65 @@
-"""Take audio files apart: from a file to one file of the same kind a speaker."""
+"""Take audio files apart: from a file to files of the same kind, one a speaker or one of all."""
 
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 
 from recurra.core.cli import Done, FileInput
 from recurra.core.errors import RecurraError
-from recurra.speech.audio.format import SPEAKER_MARK
-from recurra.speech.audio.read import open_audio
+from recurra.speech import audio_files
+from recurra.speech.audio.format import SPEAKER_MARK, SPEAKERS_MARK
+from recurra.speech.audio.read import AudioSource, open_audio
 from recurra.speech.audio.sink import AudioSink
 from recurra.speech.audio_files import create_like, read_blocks, refuse_collisions
 from recurra.speech.separator import SeparateOptions, Separator
 
+Form = Literal["files", "multichannel"]
 _INACTIVE_DB = -30.0  # to the recording: so little is what a separator leaves of nothing
 
 
 def choose_outputs(
-    inputs: Iterable[FileInput], folder: str | None, n_speakers: int
-) -> list[tuple[FileInput, list[Path]]]:
-    """Pair each input with the files of its speakers, `<stem>.speaker1.<ext>` and so on.
+    inputs: Iterable[FileInput], output: str | None, n_speakers: int, form: Form
+) -> list[tuple[FileInput, list[Path | None]]]:
+    """Pair each input with the files of its speakers; None is standard output.
 
-    They go beside the input, or into `folder`, which keeps the relative paths of input folders.
+    As "files" they are `<stem>.speaker1.<ext>` and so on, beside the input, or in the folder
+    `output`, which keeps the relative paths of input folders. As "multichannel" each input has one,
+    `<stem>.speakers.<ext>` or what `output` says; see `audio_files.choose_outputs`.
 
     Raises:
-        RecurraError: an input is a pipe, or two inputs would be written to one file.
+        RecurraError: another form, a pipe where there are several files to write, or two inputs
+            that would be written to one file.
     """
-    pairs = []
+    if form not in ("files", "multichannel"):
+        raise RecurraError(
+            f"the output is 'files' or 'multichannel', not {form!r}; -o names the folder"
+        )
+    if form == "multichannel":
+        pairs = audio_files.choose_outputs(inputs, output, SPEAKERS_MARK)
+        return [(entry, [path]) for entry, path in pairs]
+    named: list[tuple[FileInput, list[Path | None]]] = []
     for entry in inputs:
-        if entry.path is None:
-            raise RecurraError("separate writes several files, so it needs the name of one: not -")
-        place = entry.path if folder is None else Path(folder) / entry.relative
+        if entry.path is None or output == "-":
+            raise RecurraError(
+                "a pipe cannot carry a file for each speaker; --output multichannel makes one file "
+                "of a channel for each"
+            )
+        place = entry.path if output is None else Path(output) / entry.relative
         names = (f"{place.stem}{SPEAKER_MARK}{i}{place.suffix}" for i in range(1, n_speakers + 1))
-        pairs.append((entry, [place.with_name(name) for name in names]))
-    refuse_collisions((entry, path) for entry, paths in pairs for path in paths)
-    return pairs
+        named.append((entry, [place.with_name(name) for name in names]))
+    refuse_collisions((entry, path) for entry, paths in named for path in paths)
+    return named
 
 
 def separate_file(
     separator: Separator,
     entry: FileInput,
-    outputs: Sequence[Path],
+    outputs: Sequence[Path | None],
     options: SeparateOptions,
     advance: Callable[[float], None],
     *,
@@ -51,12 +69,15 @@ def separate_file(
     """Take one file apart; nothing is written, or all is whole.
 
     A speaker who is more than 30 dB under the recording is not there: the note names him, and his
-    file is silent.
+    file, or channel, is silent. That shows at the end of the recording, so the voices wait for it
+    in a file without a name, of 32-bit floats, where the first output will be.
 
     Args:
         separator: the model.
-        entry: the input, not a pipe.
-        outputs: a file for each speaker, in the input's format where the name allows that.
+        entry: the input.
+        outputs: a file for each speaker, in the input's format where the name allows that; or a
+            single one of all: first the channels of the first speaker, and so on. None is standard
+            output.
         options: for the model.
         advance: called with seconds of audio that are done.
         downmix: mix all channels into one first.
@@ -68,34 +89,36 @@ def separate_file(
     Raises:
         RecurraError: the input cannot be read or an output cannot be written.
     """
-    assert entry.path is not None, "choose_outputs refuses pipes"
-    with open_audio(entry.path) as source, ExitStack() as stack:
+    with (
+        open_audio(sys.stdin.buffer if entry.path is None else entry.path) as source,
+        ExitStack() as stack,
+    ):
         channels = 1 if downmix else source.channels
-        outputs[0].parent.mkdir(parents=True, exist_ok=True)
+        if outputs[0] is not None:
+            outputs[0].parent.mkdir(parents=True, exist_ok=True)
+        n_rows = separator.n_streams * channels
 
-        def create(path: Path) -> AudioSink:
+        def create(path: Path | None) -> AudioSink:
+            target = sys.stdout.buffer if path is None else path
+            n_channels = n_rows // len(outputs)
             return stack.enter_context(
-                create_like(source, path, channels, entry, overwrite=overwrite)
+                create_like(source, target, n_channels, entry, overwrite=overwrite)
             )
 
         sinks = [create(path) for path in outputs]
-        recording = _Energy()
-        speakers = [_Energy() for _ in outputs]
-        blocks = recording.passing(read_blocks(source, channels))
-        for voices in separator.stream_file(blocks, source.sample_rate, channels, options):
-            for sink, speaker, voice in zip(sinks, speakers, voices, strict=True):
-                sink.write(voice)
-                speaker.add(voice)
-            advance(voices.shape[2] / source.sample_rate)
-        levels = [speaker.db_to(recording) for speaker in speakers]
+        folder = sinks[0].placement.temporary.parent
+        waiting = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+        levels = _keep_voices(waiting, separator, source, channels, options, advance)
         inactive = [i for i, level in enumerate(levels) if level < _INACTIVE_DB]
-        for i in inactive:
-            sinks[i].abort()
-            _write_silence(create(outputs[i]), sinks[i].frames, source.sample_rate)
+        for rows in _read_back(waiting, n_rows, source.sample_rate):
+            for i in inactive:
+                rows[i * channels : (i + 1) * channels] = 0
+            for sink, part in zip(sinks, np.split(rows, len(sinks)), strict=True):
+                sink.write(part)
         seconds = sinks[0].frames / source.sample_rate
     return Done(
         output=outputs[0],
-        also=tuple(outputs[1:]),
+        also=[path for path in outputs[1:] if path is not None],
         details={"seconds_of_audio": round(seconds, 3), "inactive": [i + 1 for i in inactive]},
         notes=[
             f"speaker {i + 1} is not there ({-levels[i]:.0f} dB under the recording): silence"
@@ -104,9 +127,31 @@ def separate_file(
     )
 
 
-def _write_silence(sink: AudioSink, frames: int, block: int) -> None:
-    for start in range(0, frames, block):
-        sink.write(np.zeros((sink.channels, min(block, frames - start)), np.float32))
+def _keep_voices(
+    waiting: BinaryIO,
+    separator: Separator,
+    source: AudioSource,
+    channels: int,
+    options: SeparateOptions,
+    advance: Callable[[float], None],
+) -> list[float]:
+    """Write the voices as float32 (n, S * C); return their levels in dB to the recording."""
+    recording = _Energy()
+    speakers = [_Energy() for _ in range(separator.n_streams)]
+    blocks = recording.passing(read_blocks(source, channels))
+    for voices in separator.stream_file(blocks, source.sample_rate, channels, options):
+        waiting.write(voices.reshape(-1, voices.shape[2]).T.astype(np.float32).tobytes())
+        for speaker, voice in zip(speakers, voices, strict=True):
+            speaker.add(voice)
+        advance(voices.shape[2] / source.sample_rate)
+    return [speaker.db_to(recording) for speaker in speakers]
+
+
+def _read_back(waiting: BinaryIO, n_rows: int, frames: int) -> Iterator[np.ndarray]:
+    """Read what was written as (n, n_rows) from the beginning, as blocks (n_rows, n)."""
+    waiting.seek(0)
+    while block := waiting.read(4 * n_rows * frames):
+        yield np.frombuffer(block, np.float32).reshape(-1, n_rows).T.copy()
 
 
 class _Energy:

@@ -86,6 +86,7 @@ MUXERS: dict[str, tuple[str, str]] = {
 # What `enhance` and `separate` put behind the stems of files; the latter with a number, from 1.
 ENHANCED_MARK = ".enhanced"
 SPEAKER_MARK = ".speaker"
+SPEAKERS_MARK = ".speakers"  # of all in one file
 VIDEO_MUXERS = {"mp4", "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "3gp"}
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 LOSSY_SUBTYPES = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
@@ -98,7 +99,7 @@ def is_media_name(path: Path) -> bool:
 
 def is_result_name(path: Path) -> bool:
     """Tell whether a file is what `enhance` or `separate` made, by its name."""
-    return path.stem.endswith(ENHANCED_MARK) or bool(re.search(r"\.speaker\d+$", path.stem))
+    return path.stem.endswith(ENHANCED_MARK) or bool(re.search(r"\.speaker(s|\d+)$", path.stem))
 
 
 def output_format(path: Path, like: AudioFormat) -> AudioFormat:

@@ -8,7 +8,7 @@ import typer
 
 from recurra.core.cli import create_app, run
 from recurra.speech.cli.cleaning import enhance, live
-from recurra.speech.cli.models import export, import_checkpoint, info
+from recurra.speech.cli.models import bench, export, import_checkpoint, info
 from recurra.speech.cli.options import PACKAGE
 from recurra.speech.cli.scoring import evaluate, plot
 from recurra.speech.cli.separating import separate
@@ -17,7 +17,7 @@ from recurra.speech.cli.training import fetch_data, mix, train
 app = create_app(
     "Clean noisy recordings of speech. Try: recurra-speech enhance noisy.wav", package=PACKAGE
 )
-for command in (enhance, separate, live, evaluate, plot, info, export):
+for command in (enhance, separate, live, evaluate, plot, info, bench, export):
     app.command()(command)
 app.command("import-checkpoint")(import_checkpoint)
 app.command()(mix)

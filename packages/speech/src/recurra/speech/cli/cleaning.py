@@ -59,12 +59,13 @@ def enhance(
       sox in.flac -t wav - | recurra-speech enhance - > clean.wav
     """
     from recurra.core.cli import jobs_each
-    from recurra.speech.audio_files import is_input
-    from recurra.speech.enhance_files import FileOptions, choose_outputs, enhance_file
+    from recurra.speech.audio.format import ENHANCED_MARK
+    from recurra.speech.audio_files import choose_outputs, is_input
+    from recurra.speech.enhance_files import FileOptions, enhance_file
     from recurra.speech.enhancer import EnhanceOptions, Enhancer
 
     found = expand_inputs(inputs, wanted=is_input)
-    pairs = dict(choose_outputs(found, output))
+    pairs = dict(choose_outputs(found, output, ENHANCED_MARK))
     if residual is not None and len(pairs) > 1:
         raise RecurraError("--residual needs a single input")
     options = EnhanceOptions(band, window, jobs_each(jobs, len(pairs)), max_attenuation)

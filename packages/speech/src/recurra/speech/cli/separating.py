@@ -9,10 +9,21 @@ from recurra.speech.cli.options import PACKAGE, ModelOption, set_threads
 
 
 def separate(
-    inputs: Annotated[list[str], typer.Argument(help="Audio or video files, folders or patterns.")],
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="DIR", help="A folder for the results.")
+    inputs: Annotated[
+        list[str], typer.Argument(help="Audio or video files, folders, patterns, or - for a pipe.")
+    ],
+    place: Annotated[
+        str | None,
+        typer.Option("-o", metavar="DIR", help="A folder; for multichannel also a file, or -."),
     ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            metavar="FORM",
+            help="files (one a speaker) or multichannel (a channel each).",
+        ),
+    ] = "files",
     speakers: Annotated[
         int | None, typer.Option(min=2, help="How many voices there are; the model's own number.")
     ] = None,
@@ -41,14 +52,17 @@ def separate(
 
     Rate, channels, length and format stay as they are, and each voice has the level that it has in
     the recording. The results are written beside the input, or into the folder that -o names, as
-    NAME.speaker1.EXT, NAME.speaker2.EXT, ... Nothing is overwritten without --force, and the input
-    never. A speaker who is not there is named, and his file is silent.
+    NAME.speaker1.EXT, NAME.speaker2.EXT, ...; with --output multichannel as NAME.speakers.EXT, in
+    which the channels of the first speaker come first. Nothing is overwritten without --force, and
+    the input never. A speaker who is not there is named, and what is written for him is silent. A
+    pipe carries one file, so it needs --output multichannel.
 
     \b
     Examples:
       recurra-speech separate meeting.wav
       recurra-speech separate interviews/ -o apart/ --speakers 2
       recurra-speech separate call.m4a -o apart/ --model MossFormer2_SS_16K/
+      recurra-speech separate - --output multichannel < mixture.wav > voices.wav
     """
     from recurra.core.cli import jobs_each
     from recurra.speech.audio_files import is_input
@@ -57,12 +71,12 @@ def separate(
 
     found = expand_inputs(inputs, wanted=is_input)
     options = SeparateOptions(band, window, jobs_each(jobs, len(found)))
-    batch = Batch(PACKAGE, json=json)
     set_threads(threads, jobs)
     separator = Separator.from_pretrained(
         model, speakers=speakers, device=device, precision=precision
     )
-    outputs = dict(choose_outputs(found, output, separator.n_streams))
+    outputs = dict(choose_outputs(found, place, separator.n_streams, form))
+    batch = Batch(PACKAGE, json=json, stdout_is_data=[None] in outputs.values())
     with progress("separating", unit="s of audio") as bar:
         code = batch.run(
             outputs,

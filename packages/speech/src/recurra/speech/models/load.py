@@ -35,6 +35,17 @@ def load_separating(name_or_path: str | Path) -> MossFormer2Ss:
     return _load(name_or_path, _SEPARATING, "take voices apart")
 
 
+def load_any(name_or_path: str | Path) -> Model:
+    """Load a model, whatever it does, in eval mode.
+
+    Raises:
+        RecurraError: there is no such model, or it is of a kind that this version does not know.
+        CheckpointError: its files do not fit together.
+    """
+    folder = resolve(name_or_path, shipped_in=_WEIGHTS)
+    return model_class(folder).from_pretrained(folder)
+
+
 def model_class(folder: Path) -> type[Model]:
     """Return the class of the model in a folder.
 
