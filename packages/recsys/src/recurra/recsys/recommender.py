@@ -127,10 +127,12 @@ class Recommender:
         Raises:
             RecurraError: the log has no such user.
         """
-        places = range(self.log.n_users) if users is None else [self._find(user) for user in users]
+        places = range(self.log.n_users)
+        if users is not None:
+            places = [self.find_user(user) for user in users]
         histories = [self.log.history(place) for place in places]
         names = self.log.users.gather(list(places))
-        return self._lists(names, histories, k, filter_seen)
+        return self._table(names, histories, k, filter_seen)
 
     def for_histories(
         self, histories: Sequence[Sequence[object]], k: int = 10, *, filter_seen: bool = True
@@ -145,15 +147,43 @@ class Recommender:
         known = [self.log.number(history) for history in histories]
         unknown = sum(map(len, histories)) - sum(map(len, known))
         names = pl.Series("history", np.arange(1, len(histories) + 1))
-        return self._lists(names, known, k, filter_seen, unknown)
+        return self._table(names, known, k, filter_seen, unknown)
 
-    def _find(self, user: object) -> int:
+    def find_user(self, user: object) -> int:
+        """The place in the log of a user, whose id is compared as text.
+
+        Raises:
+            RecurraError: the log has no such user.
+        """
         place = self._place.get(str(user))
         if place is None:
             raise RecurraError(f"the model has no user {user!s}; give --history for a new one")
         return place
 
-    def _lists(
+    def lists(
+        self, histories: Sequence[np.ndarray], k: int, *, filter_seen: bool = True
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The lists themselves, in numbers of items: what all other ways to ask go through.
+
+        Args:
+            histories: int32 (n,) numbers of items each, oldest first; an empty one is a cold start.
+            k: items for each; fewer where there are not as many.
+            filter_seen: leave out the items of the history.
+
+        Returns:
+            for each history int64 (n,) items, best first, and float32 (n,) scores, NaN for a cold
+            start, which gets the most popular items.
+        """
+        if k < 1:
+            raise RecurraError(f"k is {k}; it must be at least 1")
+        lists = recommend_items(self._scorer, histories, k, filter_seen=filter_seen)
+        popular = np.arange(1, min(k, self.log.n_items) + 1)  # items are numbered by popularity
+        for row, history in enumerate(histories):
+            if not len(history):
+                lists[row] = popular, np.full(len(popular), np.nan, np.float32)
+        return lists
+
+    def _table(
         self,
         names: pl.Series,
         histories: Sequence[np.ndarray],
@@ -161,13 +191,7 @@ class Recommender:
         filter_seen: bool,
         unknown: int = 0,
     ) -> Recommendations:
-        if k < 1:
-            raise RecurraError(f"k is {k}; it must be at least 1")
-        lists = recommend_items(self._scorer, histories, k, filter_seen=filter_seen)
-        cold = [row for row, history in enumerate(histories) if not len(history)]
-        popular = np.arange(1, min(k, self.log.n_items) + 1)  # items are numbered by popularity
-        for row in cold:
-            lists[row] = popular, np.full(len(popular), np.nan, np.float32)
+        lists = self.lists(histories, k, filter_seen=filter_seen)
         counts = [len(items) for items, _ in lists]
         items = np.concatenate([*(items for items, _ in lists), np.empty(0, np.int64)])
         scores = np.concatenate([*(scores for _, scores in lists), np.empty(0, np.float32)])
@@ -179,4 +203,4 @@ class Recommender:
                 "score": pl.Series(scores, nan_to_null=True),
             }
         )
-        return Recommendations(table, unknown, len(cold))
+        return Recommendations(table, unknown, sum(not len(history) for history in histories))

@@ -6,6 +6,7 @@ One module a group of commands; each takes its arguments, calls the verb of the 
 
 from recurra.core.cli import create_app, run
 from recurra.recsys.cli.recommending import recommend
+from recurra.recsys.cli.serving import serve
 from recurra.recsys.cli.training import train
 
 PACKAGE = "recurra-recsys"
@@ -16,6 +17,7 @@ app = create_app(
 )
 app.command()(train)
 app.command()(recommend)
+app.command()(serve)
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -104,9 +105,12 @@ class Interactions:
 
         Ids are compared as text, so that "12" finds the item 12: int32 (n,).
         """
-        wanted = pl.Series([str(item) for item in items], dtype=pl.String)
-        codes = _codes(wanted, self.items.cast(pl.String)).drop_nulls()
-        return (codes + 1).cast(pl.Int32).to_numpy()
+        found = (self._numbers.get(str(item)) for item in items)
+        return np.array([number for number in found if number is not None], np.int32)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {item: place for place, item in enumerate(self.items.cast(pl.String), 1)}
 
 
 def _codes(values: pl.Series, ids: pl.Series) -> pl.Series:
