@@ -1,5 +1,7 @@
 """Which items are alike, by the direction of their embeddings."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -20,6 +22,13 @@ class SimilarItems:
         lengths = np.linalg.norm(table, axis=1, keepdims=True)
         self._log = recommender.log
         self._directions = table / np.maximum(lengths, np.finfo(np.float32).tiny)  # (V + 1, C)
+
+    def of_each(self, items: Sequence[object], k: int = 10) -> pl.DataFrame:
+        """The k items most like each of some: as `of`, with a first column "of" that names it."""
+        tables = [
+            self.of(item, k).select(pl.lit(str(item)).alias("of"), pl.all()) for item in items
+        ]
+        return pl.concat(tables)
 
     def of(self, item: object, k: int = 10) -> pl.DataFrame:
         """The k items that are most like one.

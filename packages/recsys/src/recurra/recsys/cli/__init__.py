@@ -5,7 +5,8 @@ One module a group of commands; each takes its arguments, calls the verb of the 
 """
 
 from recurra.core.cli import create_app, run
-from recurra.recsys.cli.recommending import recommend
+from recurra.recsys.cli.models import info
+from recurra.recsys.cli.recommending import recommend, similar
 from recurra.recsys.cli.serving import serve
 from recurra.recsys.cli.training import train
 
@@ -17,7 +18,9 @@ app = create_app(
 )
 app.command()(train)
 app.command()(recommend)
+app.command()(similar)
 app.command()(serve)
+app.command()(info)
 
 
 def main() -> int:

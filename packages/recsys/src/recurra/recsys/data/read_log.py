@@ -73,7 +73,7 @@ def read_log(path: Path, columns: LogColumns | None = None) -> tuple[Interaction
         RecurraError: it cannot be read, a column is missing, or no row is left.
     """
     asked = columns or LogColumns()
-    table = _read_table(path)
+    table = read_table(path)
     found = _find_columns(table, asked, path)
     frame = table.select(pl.col(name).alias(role) for role, name in found.items())
     left_out: dict[str, int] = {}
@@ -101,7 +101,12 @@ def read_log(path: Path, columns: LogColumns | None = None) -> tuple[Interaction
     return Interactions.from_frame(frame), report
 
 
-def _read_table(path: Path) -> pl.DataFrame:
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a file of any form that `read_log` takes, as it is.
+
+    Raises:
+        RecurraError: it cannot be read as a table.
+    """
     if path.is_dir():
         raise RecurraError(f"{path} is a folder; give the file of the log")
     if not path.is_file():

@@ -80,7 +80,7 @@ class Service:
             if not asked:
                 continue
             k = max(query.k for _, query, _ in asked)  # a shorter list is the start of a longer one
-            lists = recommender.lists([h for _, _, h in asked], k, filter_seen=filter_seen)
+            lists = recommender.lists([h for _, _, h in asked], k, filter_seen)
             for (place, query, history), (items, scores) in zip(asked, lists, strict=True):
                 answers[place] = _answer(recommender, query, history, items, scores)
         return answers
