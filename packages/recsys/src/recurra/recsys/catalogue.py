@@ -7,7 +7,7 @@ import polars as pl
 
 from recurra.core.errors import RecurraError
 from recurra.recsys.data import Interactions, read_table
-from recurra.recsys.data.read_log import NAMES
+from recurra.recsys.data.log_rows import NAMES
 
 ID_NAMES = [*NAMES["item"], "id"]
 

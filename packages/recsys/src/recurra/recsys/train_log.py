@@ -85,11 +85,8 @@ def train_log(
 
 
 def _tell(path: Path, log: Interactions, report: LogReport) -> None:
-    found = ", ".join(f"{role} from {name!r}" for role, name in report.columns.items())
-    order = "" if log.times is not None else "; no column of times: the order is that of the rows"
-    print(f"{path}: {found}{order}", file=sys.stderr)
-    for reason, count in report.left_out.items():
-        print(f"{path}: {count} of {report.rows} rows left out: {reason}", file=sys.stderr)
+    for line in report.lines():
+        print(f"{path}: {line}", file=sys.stderr)
     few = int((log.lengths < 3).sum())
     print(
         f"{path}: {len(log)} events of {log.n_users} users and {log.n_items} items; {few} users"

@@ -5,6 +5,7 @@ One module a group of commands; each takes its arguments, calls the verb of the 
 """
 
 from recurra.core.cli import create_app, run
+from recurra.recsys.cli.importing import import_file
 from recurra.recsys.cli.models import info
 from recurra.recsys.cli.recommending import recommend, similar
 from recurra.recsys.cli.serving import serve
@@ -16,6 +17,7 @@ app = create_app(
     "Try: recurra-recsys train log.csv -o model",
     package=PACKAGE,
 )
+app.command("import")(import_file)
 app.command()(train)
 app.command()(recommend)
 app.command()(similar)

@@ -6,24 +6,30 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import BudgetOption, JsonOption
+from recurra.recsys.cli.options import (
+    ItemOption,
+    KCoreOption,
+    TimeOption,
+    UserOption,
+    WeightMinOption,
+    WeightOption,
+)
 
 
 def train(
-    log: Annotated[Path, typer.Argument(help="A log: .csv, .tsv, .inter, .txt or .parquet.")],
+    log: Annotated[
+        Path,
+        typer.Argument(help="A log: .csv, .tsv, .inter, .txt, .parquet; or an imported one."),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="The model's folder.")
     ] = Path("model"),
-    user: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who.")] = None,
-    item: Annotated[str | None, typer.Option(metavar="COLUMN", help="What.")] = None,
-    time: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="When: numbers or ISO dates.")
-    ] = None,
-    weight: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Such as a rating, for --weight-min.")
-    ] = None,
-    weight_min: Annotated[
-        float | None, typer.Option(metavar="X", help="Leave out rows with less weight.")
-    ] = None,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    weight: WeightOption = None,
+    weight_min: WeightMinOption = None,
+    k_core: KCoreOption = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Times that each history is seen.")] = 100,
     patience: Annotated[
         int, typer.Option(min=1, help="End when so many validations in a row find nothing better.")
@@ -52,7 +58,7 @@ def train(
     from recurra.recsys.train import TrainConfig
     from recurra.recsys.train_log import train_log
 
-    columns = LogColumns(user, item, time, weight, weight_min)
+    columns = LogColumns(user, item, time, weight, weight_min, k_core)
     config = TrainConfig(epochs=epochs, patience=patience, max_minutes=budget, seed=seed)
     finished = train_log(log, columns, config, output, run_folder, json=json)
     if not finished:
