@@ -38,7 +38,8 @@ def test_a_trained_model_knows_what_comes_next(model_folder, capsys):
 
 def test_the_report_has_the_rules_beside_the_model(model_folder):
     found = json.loads((model_folder / "metrics.json").read_text())["test"]
-    assert list(found) == ["popularity", "markov", "bert4rec"]
+    rules = ["popularity", "recent-popularity", "markov", "item-knn", "ease"]
+    assert list(found) == [*rules, "bert4rec"]
     assert found["bert4rec"]["mrr@10"] > 0.9 > found["popularity"]["mrr@10"]
 
 
@@ -103,6 +104,16 @@ def test_similar_items_and_facts_are_shown(model_folder, capsys):
         (["info", "none"], "no model 'none'"),
         (["train", "no.csv"], "no.csv: no such file"),
         (["train", "LOG", "-o", "LOG"], "is a file; give a folder"),
+        (["train", "LOG", "--model", "gru"], "no model 'gru'; known are bert4rec, sasrec"),
+        (["train", "LOG", "network.width=3"], "unknown key network.width"),
+        (["train", "LOG", "network.ngrams=[1]"], "network.ngrams are of sasrec"),
+        (["train", "LOG", "--split", "x"], "no split 'x'; known are leave-one-out, time"),
+        (["evaluate", "none", "LOG"], "no model 'none'"),
+        (["evaluate", "MODEL", "LOG", "--users", "LOG"], "give --force to replace it"),
+        (["evaluate", "MODEL", "LOG", "--users", "x.csv"], "written as .parquet"),
+        (["compare", "LOG", "--models", "markov,gru"], "no model 'gru'; known are bert4rec"),
+        (["compare", "LOG", "--models", "markov", "--users", "x.csv"], "written as .parquet"),
+        (["compare", "LOG", "--models", "markov", "--plot", "x.gif"], "written as .png, .svg"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -125,3 +136,73 @@ def test_a_run_that_is_done_is_judged_and_written_again(log_file, tmp_path):
     assert run(app, PACKAGE, [*command, "2"]) == 0
     again = json.loads((folder / "metrics.json").read_text())
     assert first["test"]["bert4rec"]["ndcg@10"] == again["test"]["bert4rec"]["ndcg@10"]
+
+
+def test_a_model_is_judged_again_as_it_was_when_it_was_trained(
+    model_folder, log_file, tmp_path, capsys
+):
+    users = tmp_path / "users.parquet"
+    command = ["evaluate", str(model_folder), str(log_file), "--users", str(users), "--json"]
+    assert run(app, PACKAGE, command) == 0
+    found = json.loads(capsys.readouterr().out)
+    first = json.loads((model_folder / "metrics.json").read_text())
+    assert found["split"] == first["split"] == "leave-one-out"
+    for name, row in first["test"].items():
+        assert found["test"][name]["ndcg@10"] == row["ndcg@10"], name
+    table = pl.read_parquet(users).filter(model="bert4rec")
+    assert table["ndcg@10"].mean() == pytest.approx(first["test"]["bert4rec"]["ndcg@10"])
+    assert len(table) == 60
+
+
+def test_a_log_with_other_items_and_another_split_is_judged_and_said(
+    model_folder, log_file, tmp_path, capsys
+):
+    table = pl.read_csv(log_file).with_columns(time=pl.int_range(pl.len()))
+    more = pl.DataFrame({"user": ["u1", "u2"], "item": ["new", "new"], "time": [0, 1]})
+    pl.concat([table, more]).write_csv(tmp_path / "log.csv")
+    command = ["evaluate", str(model_folder), str(tmp_path / "log.csv"), "--split", "time"]
+    assert run(app, PACKAGE, command) == 0
+    shown = capsys.readouterr()
+    assert "2 events are of items that the model does not know" in shown.err
+    assert "may have learnt test events" in shown.err
+    assert "bert4rec, by the length of the history" in shown.out
+
+
+def test_networks_and_rules_are_compared_in_a_table_and_a_picture(log_file, tmp_path, capsys):
+    command = ["compare", str(log_file), "--models", "popularity,markov,gsasrec", "--epochs", "1"]
+    command += ["--run", str(tmp_path / "run"), "--plot", str(tmp_path / "models.png")]
+    assert run(app, PACKAGE, command) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines() if "0." in line] == [
+        "popularity",
+        "markov",
+        "gsasrec",
+    ]
+    assert (tmp_path / "models.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "run/gsasrec/best").is_dir()
+    assert run(app, PACKAGE, [*command, "--json"]) == 2  # the picture is there
+    assert "--force" in capsys.readouterr().err
+    assert run(app, PACKAGE, [*command, "--json", "--force"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["test"]) == ["popularity", "markov", "gsasrec"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model", "esasrec"],
+        ["--model", "sasrec", "network.encoder=mamba2", "network.ngrams=[1]"],
+        ["--model", "sasrec", "network.encoder=prefix-attention", "--split", "time"],
+        ["network.layer=pre-norm", "network.positions=rotary"],
+    ],
+    ids=" ".join,
+)
+def test_every_kind_of_network_is_trained_saved_and_used(log_file, tmp_path, capsys, words):
+    table = pl.read_csv(log_file).with_columns(time=pl.int_range(pl.len()).shuffle(seed=0))
+    table.write_csv(tmp_path / "log.csv")
+    folder = tmp_path / "model"
+    command = ["train", str(tmp_path / "log.csv"), "-o", str(folder), "--epochs", "1"]
+    assert run(app, PACKAGE, [*command, "network.d_model=16", "validations=1", *words]) == 0
+    capsys.readouterr()
+    command = ["recommend", str(folder), "--history", "a,b,c", "-k", "2", "--json"]
+    assert run(app, PACKAGE, command) == 0
+    assert len(json.loads(capsys.readouterr().out)["lists"]) == 2

@@ -2,7 +2,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recurra.recsys.baselines import Markov, Popularity
 from recurra.recsys.data import Holdout, Interactions
 from recurra.recsys.ranking import evaluate, recommend_items, top_k
 
@@ -56,26 +55,3 @@ def test_evaluation_is_the_same_in_blocks():
     found = evaluate(Fixed(3, 2, 1), Holdout(log, targets), k=3, filter_seen=False)
     expected = np.mean([1 / (target % 4) for target in targets])
     assert found["mrr@3"] == pytest.approx(expected)
-
-
-def test_popularity_counts_events():
-    log = log_of("aab", "ba", "c")
-    (scores,) = Popularity(log).score([log.history(0)])
-    assert scores.tolist() == [0, 3, 2, 1]
-
-
-def test_markov_weighs_followers_by_distance_recency_and_popularity():
-    log = log_of("abc", "ab", "cb")
-    scores = Markov(log).score([log.history(0), log.history(1)[:1], np.empty(0, np.int32)])
-    a, b, c = (log.number([name])[0] for name in "abc")
-    totals = {a: 0.0, b: 3.0, c: 1.5}  # how much each item follows others in all
-
-    def worth(weight, item):
-        return weight * (totals[item] + 1) ** -0.3
-
-    after_a = {b: worth(2 / 2.5, b), c: worth(0.5 / 2.5, c)}
-    assert scores[1][[b, c]] == pytest.approx([after_a[b], after_a[c]], rel=1e-6)
-    # after a, b, c: c speaks with 1, b with 0.7, a with 0.49
-    expected = {b: 0.49 * after_a[b] + worth(1, b), c: 0.49 * after_a[c] + 0.7 * worth(1, c)}
-    assert scores[0][[b, c]] == pytest.approx([expected[b], expected[c]], rel=1e-6)
-    assert not scores[2].any()

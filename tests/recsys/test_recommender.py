@@ -7,8 +7,8 @@ import torch
 
 from recurra.core.errors import CheckpointError, RecurraError
 from recurra.recsys import Recommender
-from recurra.recsys.models import Bert4Rec, Bert4RecConfig
-from recurra.recsys.neural import Bert4RecScorer
+from recurra.recsys.models import Bert4Rec, Bert4RecConfig, SasRec, SasRecConfig
+from recurra.recsys.neural import NetworkScorer
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_damaged_tables_are_one_line(recommender, tmp_path, table, message):
 
 def test_a_history_scores_the_same_alone_and_in_any_batch():
     torch.manual_seed(1)
-    scorer = Bert4RecScorer(Bert4Rec(Bert4RecConfig(n_items=300, max_len=50)))
+    scorer = NetworkScorer(Bert4Rec(Bert4RecConfig(n_items=300, max_len=50)))
     rng = np.random.default_rng(0)
     histories = [rng.integers(1, 301, n) for n in rng.integers(1, 80, 150)]
     together = scorer.score(histories)
@@ -116,6 +116,21 @@ def test_a_history_scores_the_same_alone_and_in_any_batch():
 
 
 def test_only_the_last_events_that_fit_count(model):
-    scorer = Bert4RecScorer(model)
+    scorer = NetworkScorer(model)
     long, short = np.array([5, 5, 1, 2, 3, 4, 1]), np.array([1, 2, 3, 4, 1])
     np.testing.assert_array_equal(*scorer.score([long, short]))
+
+
+def test_a_network_without_a_mask_sees_an_event_more_and_says_nothing_about_none(log, tmp_path):
+    torch.manual_seed(0)
+    model = SasRec(SasRecConfig(n_items=5, max_len=6, d_model=8))
+    scorer = NetworkScorer(model)
+    long, fits = np.array([5, 1, 5, 1, 2, 3, 4]), np.array([1, 5, 1, 2, 3, 4])
+    scores = scorer.score([long, fits, np.empty(0, np.int32)])
+    np.testing.assert_array_equal(scores[0], scores[1])
+    expected = model.score(torch.from_numpy(fits)[None], torch.tensor([5]))
+    np.testing.assert_allclose(scores[0], expected[0].detach(), rtol=1e-5, atol=1e-6)
+    assert not scores[2].any()
+    Recommender(model, log).save(tmp_path / "model")
+    found = Recommender.from_pretrained(tmp_path / "model").for_users(k=5).table
+    assert found.equals(Recommender(model, log).for_users(k=5).table)

@@ -66,6 +66,12 @@ def test_section_set_in_part_keeps_the_defaults_of_its_place() -> None:
     assert config.student == ModelConfig(width=4, causal=True)
 
 
+def test_a_named_config_to_start_from_holds_where_nothing_else_is_said() -> None:
+    named = RunConfig(seed=7, model=ModelConfig(width=16), name="named")
+    config = load_config(RunConfig, overrides=["model.causal=true", "name=mine"], start=named)
+    assert config == RunConfig(seed=7, model=ModelConfig(width=16, causal=True), name="mine")
+
+
 def test_optional_section_is_made_from_its_class_and_unmade_by_null() -> None:
     config = load_config(RunConfig, overrides=["seed=1", "teacher.causal=true"])
     assert config.teacher == ModelConfig(width=32, causal=True)

@@ -8,11 +8,11 @@ from safetensors.torch import load_file
 
 from recurra.recsys.losses import blockwise_cross_entropy
 from recurra.recsys.models import Bert4Rec, Bert4RecConfig
-from recurra.recsys.neural import Bert4RecScorer
+from recurra.recsys.neural import NetworkScorer
 
 LAYER = {
-    "attention_norm": "multi_head_attention.LayerNorm",
-    "output": "multi_head_attention.dense",
+    "mixing_norm": "multi_head_attention.LayerNorm",
+    "mixing.output": "multi_head_attention.dense",
     "widen": "feed_forward.dense_1",
     "narrow": "feed_forward.dense_2",
     "norm": "feed_forward.LayerNorm",
@@ -42,7 +42,7 @@ def as_ours(found, prefix):
                 found[f"{layer}.multi_head_attention.{name}.{part}"]
                 for name in ("query", "key", "value")
             ]
-            ours[f"layers.{i}.query_key_value.{part}"] = torch.cat(attention)
+            ours[f"layers.{i}.mixing.query_key_value.{part}"] = torch.cat(attention)
     return ours
 
 
@@ -90,6 +90,6 @@ def test_the_next_item_is_scored_with_every_event_of_a_short_history(model, vect
     histories = [
         row[:n].int().numpy() for row, n in zip(vectors["input_ids"], lengths, strict=True)
     ]
-    scores = torch.from_numpy(Bert4RecScorer(model).score(histories))
+    scores = torch.from_numpy(NetworkScorer(model).score(histories))
     torch.testing.assert_close(scores, vectors["next_item_scores"], rtol=0, atol=5e-5)
     assert not torch.allclose(scores[:4], vectors["recbole_next_item_scores"][:4], atol=1e-2)

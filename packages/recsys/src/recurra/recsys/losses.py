@@ -1,15 +1,23 @@
-"""Cross-entropy over a whole catalogue without its matrix of scores."""
+"""How wrong scores are: cross-entropy over all items or some, and gBCE.
 
+The exact one never has the whole matrix of scores; the others look at the right items and at one
+shared set of others.
+"""
+
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 BLOCK = 256  # positions whose scores are in memory at once
 
 
-def blockwise_cross_entropy(hidden: Tensor, table: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def blockwise_cross_entropy(
+    hidden: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor
+) -> Tensor:
     """Mean cross-entropy of softmax(hidden @ table.T + bias), exact, in blocks of positions.
 
     Scores, their softmax and all three gradients are formed once, block by block, so that memory
@@ -19,12 +27,14 @@ def blockwise_cross_entropy(hidden: Tensor, table: Tensor, bias: Tensor, targets
     Args:
         hidden: (M, C).
         table: (V, C).
-        bias: (V,).
+        bias: (V,), or None.
         targets: (M,) int64, from 0 to V - 1.
 
     Returns:
         scalar; 0 where M is 0.
     """
+    if bias is None:
+        bias = table.new_zeros(len(table))
     return _BlockwiseCrossEntropy.apply(hidden, table, bias, targets)
 
 
@@ -56,3 +66,84 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return (*(grad * found for found in ctx.saved_tensors), None)
+
+
+def sampled_softmax(
+    hidden: Tensor,
+    table: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    negatives: Tensor,
+    log_shares: Tensor,
+) -> Tensor:
+    """Mean cross-entropy of each target against one set of items that all positions share.
+
+    The sum of exp(score) over the catalogue is estimated by that of the target and, for each other
+    item drawn, exp(score) / (k q), where q is its chance in a draw: an unbiased estimate, whatever
+    items are drawn more often. Drawn targets do not count against themselves.
+
+    Source: Bengio and Senecal 2008, "Adaptive Importance Sampling to Accelerate Training of a
+    Neural Probabilistic Language Model"; that the target takes no correction, which many
+    implementations give it, Khrylchenko et al. 2025 (arXiv 2507.09331).
+
+    Args:
+        hidden: (M, C).
+        table: (V, C).
+        bias: (V,) or None.
+        targets: (M,) int64.
+        negatives: (k,) int64, drawn independently, with replacement.
+        log_shares: (k,), log q of each.
+
+    Returns:
+        scalar; 0 where M is 0.
+    """
+    right, others = _scores(hidden, table, bias, targets, negatives)
+    others = others - (log_shares + math.log(len(negatives)))
+    others = others.masked_fill(targets[:, None] == negatives, -math.inf)
+    total = torch.logsumexp(torch.cat([right[:, None], others], dim=1), dim=1)
+    return (total - right).sum() / max(len(hidden), 1)
+
+
+def gbce(
+    hidden: Tensor,
+    table: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    negatives: Tensor,
+    calibration: float,
+) -> Tensor:
+    """Mean generalised binary cross-entropy of each target and one shared set of negatives.
+
+    -(beta log sigmoid(s+) + sum log(1 - sigmoid(s-))) / (k + 1), where
+    beta = a (t (1 - 1 / a) + 1 / a) and a = k / (items - 1): with t = 1 the probabilities that come
+    out are those of all items, with t = 0 it is the plain loss, which is overconfident.
+
+    Source: Petrov and Macdonald 2023, "gSASRec" (arXiv 2308.07192, section 5). There each position
+    has negatives of its own; here they are shared, and a target is no negative of itself.
+
+    Args:
+        hidden, table, bias, targets: as for `sampled_softmax`; row 0 of the table is no item.
+        negatives: (k,) int64, drawn uniformly.
+        calibration: t, from 0 to 1.
+
+    Returns:
+        scalar; 0 where M is 0.
+    """
+    k, n_items = len(negatives), len(table) - 1
+    alpha = k / max(n_items - 1, 1)
+    beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
+    right, others = _scores(hidden, table, bias, targets, negatives)
+    wrong = functional.logsigmoid(-others).masked_fill(targets[:, None] == negatives, 0.0)
+    total = beta * functional.logsigmoid(right).sum() + wrong.sum()
+    return -total / ((k + 1) * max(len(hidden), 1))
+
+
+def _scores(
+    hidden: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Scores (M,) of the targets and (M, k) of the negatives."""
+    right = (hidden * table[targets]).sum(dim=1)
+    others = hidden @ table[negatives].t()
+    if bias is None:
+        return right, others
+    return right + bias[targets], others + bias[negatives]

@@ -45,8 +45,11 @@ def ndcg(rank: Rank, k: int) -> np.ndarray:
 
 
 def reciprocal_rank(rank: Rank, k: int) -> np.ndarray:
-    """1 / place where the right item is among the first k: MRR@k."""
+    """1 / place where the right item is among the first k: MRR@k, and MAP@k of one right item."""
     return _mean_gain(rank, 1 / np.arange(1, k + 1))
+
+
+METRICS = {"ndcg": ndcg, "hit_rate": hit_rate, "mrr": reciprocal_rank}
 
 
 def _mean_gain(rank: Rank, gains: np.ndarray) -> np.ndarray:

@@ -1,12 +1,12 @@
 """From scores to lists: the one path that evaluation, `recommend` and a server take."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from recurra.recsys.data.split import Holdout
-from recurra.recsys.metrics import Rank, hit_rate, ndcg, rank_of, reciprocal_rank
+from recurra.recsys.metrics import METRICS, Rank, rank_of
 
 # For each history its items, int64 (n,), best first, and their scores, float32 (n,).
 ItemLists: TypeAlias = list[tuple[np.ndarray, np.ndarray]]
@@ -79,6 +79,26 @@ def recommend_items(
     return lists
 
 
+def scores_of(
+    scorer: Scorer, holdout: Holdout, *, filter_seen: bool = True
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Scores as targets are ranked by, in blocks of users: (b,) places in `targets`, (b, V + 1).
+
+    What a user has already taken is out of the ranking if asked, but for the right item.
+    """
+    for start in range(0, len(holdout.targets), BLOCK):
+        users = np.arange(start, min(start + BLOCK, len(holdout.targets)))
+        histories = [holdout.histories.history(user) for user in users]
+        scores = candidate_scores(scorer, histories, filter_seen=False)
+        rows = np.arange(len(users))
+        own = scores[rows, holdout.targets[users]]
+        if filter_seen:
+            seen = np.repeat(rows, [len(history) for history in histories])
+            scores[seen, np.concatenate(histories)] = -np.inf
+            scores[rows, holdout.targets[users]] = own
+        yield users, scores
+
+
 def evaluate(
     scorer: Scorer, holdout: Holdout, *, k: int = 10, filter_seen: bool = True
 ) -> dict[str, float]:
@@ -93,22 +113,12 @@ def evaluate(
     Returns:
         "ndcg", "hit_rate" and "mrr" at k, means over users; see `recurra.recsys.metrics`.
     """
-    ranks = []
-    for start in range(0, len(holdout.targets), BLOCK):
-        stop = min(start + BLOCK, len(holdout.targets))
-        histories = [holdout.histories.history(user) for user in range(start, stop)]
-        targets = holdout.targets[start:stop]
-        scores = candidate_scores(scorer, histories, filter_seen=False)
-        rows = np.arange(len(targets))
-        own = scores[rows, targets]
-        if filter_seen:
-            seen = np.repeat(rows, [len(history) for history in histories])
-            scores[seen, np.concatenate(histories)] = -np.inf
-            scores[rows, targets] = own
-        ranks.append(rank_of(scores, targets))
+    ranks = [
+        rank_of(scores, holdout.targets[users])
+        for users, scores in scores_of(scorer, holdout, filter_seen=filter_seen)
+    ]
     rank = Rank(
         np.concatenate([rank.above for rank in ranks]),
         np.concatenate([rank.tied for rank in ranks]),
     )
-    metrics = {"ndcg": ndcg, "hit_rate": hit_rate, "mrr": reciprocal_rank}
-    return {f"{name}@{k}": float(metric(rank, k).mean()) for name, metric in metrics.items()}
+    return {f"{name}@{k}": float(metric(rank, k).mean()) for name, metric in METRICS.items()}

@@ -12,8 +12,8 @@ import polars as pl
 from recurra.core.errors import CheckpointError, RecurraError
 from recurra.core.pretrained import resolve
 from recurra.recsys.data.interactions import Interactions
-from recurra.recsys.models.bert4rec import Bert4Rec
-from recurra.recsys.neural import Bert4RecScorer
+from recurra.recsys.models import NextItemModel, load_model
+from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.ranking import ItemLists, recommend_items
 from recurra.recsys.selection import Selection
 
@@ -44,13 +44,13 @@ class Recommender:
     >>> recommender.for_histories([["tea", "cups"]], k=3).table
     """
 
-    def __init__(self, model: Bert4Rec, log: Interactions) -> None:
+    def __init__(self, model: NextItemModel, log: Interactions) -> None:
         """Take a model and the log whose ids and histories it answers for."""
         if model.config.n_items != log.n_items:
             raise ValueError(f"the model has {model.config.n_items} items, the log {log.n_items}")
         self.model = model
         self.log = log
-        self._scorer = Bert4RecScorer(model)
+        self._scorer = NetworkScorer(model)
         self._place = {str(user): place for place, user in enumerate(log.users)}
 
     @classmethod
@@ -62,7 +62,7 @@ class Recommender:
             CheckpointError: files are missing or do not fit.
         """
         folder = resolve(name_or_path, shipped_in=None)
-        model = Bert4Rec.from_pretrained(folder)
+        model = load_model(folder)
         for name in (ITEMS, HISTORIES):
             if not (folder / name).is_file():
                 raise CheckpointError(f"{folder} holds no {name}; `recurra-recsys train` writes it")

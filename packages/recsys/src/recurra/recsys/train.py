@@ -1,34 +1,74 @@
-"""Train BERT4Rec on a log, and say where it stands against rules without training."""
+"""Train a network on a split log."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recurra.core.pretrained import load_tensors
 from recurra.core.training import FitConfig, FitResult, Task, fit
-from recurra.recsys.cloze import ClozeBatches, ClozeConfig
+from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.split import Holdout, Split
-from recurra.recsys.losses import blockwise_cross_entropy
-from recurra.recsys.models.bert4rec import Bert4Rec, Bert4RecConfig
-from recurra.recsys.neural import Bert4RecScorer
+from recurra.recsys.losses import blockwise_cross_entropy, gbce, sampled_softmax
+from recurra.recsys.models import (
+    Bert4Rec,
+    Bert4RecConfig,
+    NetworkConfig,
+    NextItemModel,
+    SasRec,
+    SasRecConfig,
+    load_model,
+)
+from recurra.recsys.negatives import NegativeSampler
+from recurra.recsys.neural import NetworkScorer
+from recurra.recsys.objectives import ClozeBatches, ClozeConfig, NextItemBatches
 from recurra.recsys.ranking import evaluate
+from recurra.recsys.windows import WindowBatches
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """How wrong scores are.
+
+    Attributes:
+        name: "softmax" over all items, or over some: "sampled-softmax" or "gbce".
+        n_negatives: items that the latter two draw for a batch.
+        negative_power: they are drawn by their counts to this power: 0 draws all alike.
+        calibration: t of gBCE.
+    """
+
+    name: Literal["softmax", "sampled-softmax", "gbce"] = "softmax"
+    n_negatives: int = 256
+    negative_power: float = 0.0
+    calibration: float = 0.75
+
+    def __post_init__(self) -> None:
+        if self.n_negatives < 1:
+            raise ValueError(f"n_negatives is {self.n_negatives}; it must be at least 1")
+        if not 0 <= self.calibration <= 1:
+            raise ValueError(f"calibration is {self.calibration}; it must be in [0, 1]")
+        if self.name == "gbce" and self.negative_power:
+            raise ValueError("gbce takes negatives drawn alike: negative_power must be 0")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained; the defaults are the recipe for a CPU: many small, quick updates.
 
-    The original (batch 256, rate 1e-4, 400,000 steps) learns next to nothing in an hour on a CPU;
-    what counts is the number of updates.
+    The original BERT4Rec (batch 256, rate 1e-4, 400,000 steps) learns next to nothing in an hour on
+    a CPU; what counts is the number of updates. `recurra.recsys.recipes` has the named ones.
 
     Attributes:
-        max_len, d_model, n_heads, n_layers, dropout: sizes, see `Bert4RecConfig`; dropout is of
-            the weights of attention too.
-        cloze: how examples are made.
+        model: "bert4rec" fills in hidden items, "sasrec" says at each event what comes next.
+        network: its sizes and variants.
+        cloze: how items are hidden from bert4rec.
+        loss: how wrong scores are.
+        batch_size: histories (or windows of long ones) in an update.
+        window_step: a history that is longer than the network sees is cut into windows, counted
+            back from its end, whose ends are this share of `network.max_len` apart.
         epochs: times that each history is seen.
         learning_rate: its peak, after 100 steps; it falls to a hundredth by the cosine.
         weight_decay: of matrices.
@@ -40,12 +80,12 @@ class TrainConfig:
         threads: of torch; None leaves what torch chose.
     """
 
-    max_len: int = 100
-    d_model: int = 64
-    n_heads: int = 2
-    n_layers: int = 2
-    dropout: float = 0.1
+    model: Literal["bert4rec", "sasrec"] = "bert4rec"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
     cloze: ClozeConfig = field(default_factory=ClozeConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    batch_size: int = 32
+    window_step: float = 0.5
     epochs: int = 100
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -56,31 +96,55 @@ class TrainConfig:
     seed: int = 0
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "validations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 < self.window_step <= 1:
+            raise ValueError(f"window_step is {self.window_step}; it must be in (0, 1]")
+        if self.model == "bert4rec" and (
+            self.network.encoder != "attention" or self.network.ngrams
+        ):
+            raise ValueError(
+                "network.encoder and network.ngrams are of sasrec: bert4rec looks ahead"
+            )
 
-class ClozeTask(Task):
-    """Fill in hidden items; judged by NDCG@10 of the validation events over the whole catalogue."""
 
-    def __init__(self, model: Bert4Rec, training_data: ClozeBatches, valid: Holdout) -> None:
-        """Take a model, batches over `Draw`, and what judges it."""
+class NextItemTask(Task):
+    """Score items at asked steps; judged by NDCG@10 of the validation events over all items."""
+
+    def __init__(
+        self, model: NextItemModel, training_data: WindowBatches, valid: Holdout, loss: LossConfig
+    ) -> None:
+        """Take a model, batches over `Draw`, what judges it, and how wrong scores are."""
         self.model = model
         self.training_data = training_data
         self.collate = _only
         self._valid = valid
+        self._loss = loss
+        log = training_data.log
+        counts = np.bincount(log.sequence, minlength=log.n_items + 1)
+        self._sampler = NegativeSampler(counts, loss.negative_power)
 
     def training_step(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of the hidden items over all items."""
-        hidden = model(batch["items"], batch["masked"])
-        table, bias = self.model.output_table, self.model.output_bias
-        return {"loss": blockwise_cross_entropy(hidden, table, bias, batch["targets"])}
+        """The loss at the asked steps."""
+        hidden = model(batch["items"], batch["places"])
+        at = (hidden, self.model.output_table, self.model.output_bias, batch["targets"])
+        if self._loss.name == "softmax":
+            return {"loss": blockwise_cross_entropy(*at)}
+        negatives, log_shares = self._sampler.draw(self._loss.n_negatives, hidden.device)
+        if self._loss.name == "gbce":
+            return {"loss": gbce(*at, negatives, self._loss.calibration)}
+        return {"loss": sampled_softmax(*at, negatives, log_shares)}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """NDCG, hit rate and MRR at 10, what was seen left out."""
-        return evaluate(Bert4RecScorer(model), self._valid)
+        return evaluate(NetworkScorer(model), self._valid)
 
 
 def train(
     split: Split, config: TrainConfig, run_folder: Path, *, progress: bool = True
-) -> tuple[Bert4Rec, FitResult]:
+) -> tuple[NextItemModel, FitResult]:
     """Train, or go on with the run in `run_folder`.
 
     Returns:
@@ -90,17 +154,8 @@ def train(
         RecurraError: the run folder cannot be used.
     """
     torch.manual_seed(config.seed)
-    sizes = Bert4RecConfig(
-        n_items=split.train.n_items,
-        max_len=config.max_len,
-        d_model=config.d_model,
-        n_heads=config.n_heads,
-        n_layers=config.n_layers,
-        dropout=config.dropout,
-        attention_dropout=config.dropout,
-    )
-    model = Bert4Rec(sizes)
-    batches = ClozeBatches(split.train, config.max_len, config.cloze, config.seed)
+    model = build_model(config, split.train.n_items)
+    batches = build_batches(config, split.train)
     steps = config.epochs * len(batches)
     settings = FitConfig(
         seed=config.seed,
@@ -116,12 +171,28 @@ def train(
         checkpoint_every=max(1, steps // config.validations),
         threads=config.threads,
     )
-    task = ClozeTask(model, batches, split.valid)
+    task = NextItemTask(model, batches, split.valid, config.loss)
     result = fit(task, settings, run_folder, progress=progress)
     best = run_folder / "best"
-    if best.is_dir():
-        load_tensors(model, Bert4Rec.from_pretrained(best).state_dict())
-    return model.eval(), result
+    return load_model(best) if best.is_dir() else model.eval(), result
+
+
+def build_model(config: TrainConfig, n_items: int) -> NextItemModel:
+    """A network with weights drawn by torch's generator."""
+    sizes = vars(config.network)
+    if config.model == "bert4rec":
+        return Bert4Rec(Bert4RecConfig(n_items=n_items, **sizes))
+    return SasRec(SasRecConfig(n_items=n_items, **sizes))
+
+
+def build_batches(config: TrainConfig, log: Interactions) -> WindowBatches:
+    """What the network learns from."""
+    max_len = config.network.max_len
+    step = max(1, round(config.window_step * max_len))
+    options = {"batch_size": config.batch_size, "seed": config.seed}
+    if config.model == "bert4rec":
+        return ClozeBatches(log, max_len, step, config.cloze, **options)
+    return NextItemBatches(log, max_len + 1, step, **options)
 
 
 def _only(batches: Iterable[Any]) -> Any:

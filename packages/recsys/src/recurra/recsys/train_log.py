@@ -1,17 +1,16 @@
 """From a log to a model folder, with a table of what the model is worth."""
 
 import json as json_text
-import sys
 import time
 from pathlib import Path
 
-from recurra.core.cli import print_json, print_table
+from recurra.core.cli import print_json
 from recurra.core.pretrained import check_replaceable
-from recurra.recsys.baselines import Markov, Popularity
-from recurra.recsys.data import Interactions, LogColumns, LogReport, leave_one_out, read_log
-from recurra.recsys.neural import Bert4RecScorer
-from recurra.recsys.ranking import evaluate
+from recurra.recsys.data import Interactions, LogColumns, LogReport, read_log, split_log
+from recurra.recsys.judging import judge
+from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.recommender import Recommender
+from recurra.recsys.report import Row, document, judge_baselines, say, show, warn_if_under
 from recurra.recsys.train import TrainConfig, train
 
 METRICS = "metrics.json"
@@ -20,10 +19,12 @@ METRICS = "metrics.json"
 def train_log(
     path: Path,
     columns: LogColumns,
+    name: str,
     config: TrainConfig,
     output: Path,
     run_folder: Path | None = None,
     *,
+    split_by: str = "leave-one-out",
     json: bool = False,
 ) -> bool:
     """Read a log, train, judge and write the model folder.
@@ -31,9 +32,11 @@ def train_log(
     Args:
         path: of the log.
         columns: see `LogColumns`.
+        name: what the table calls the model.
         config: of the training.
         output: the model folder; an earlier one is replaced.
         run_folder: see `train`; None is `<output>.run`.
+        split_by: see `split_log`.
         json: print one document in place of the table.
 
     Returns:
@@ -44,52 +47,34 @@ def train_log(
     """
     check_replaceable(output)
     log, report = read_log(path, columns)
-    split = leave_one_out(log)
-    _tell(path, log, report)
-    rows = {}
-    for baseline in (Popularity, Markov):
-        start = time.process_time()
-        scorer = baseline(split.train)
-        seconds = time.process_time() - start
-        rows[scorer.name] = {**evaluate(scorer, split.test), "cpu_seconds": seconds}
-        value = next(iter(rows[scorer.name].values()))
-        print(f"{scorer.name}: NDCG@10 {value:.4f} on the test events", file=sys.stderr)
+    split = split_log(log, split_by)
+    tell(path, log, report)
+    rows = judge_baselines(split)
     start = time.process_time()
     run = run_folder or output.with_name(f"{output.name}.run")
     model, result = train(split, config, run)
     if not result.finished:
         return False
     seconds = time.process_time() - start
-    rows["bert4rec"] = {**evaluate(Bert4RecScorer(model), split.test), "cpu_seconds": seconds}
-    document = {"protocol": "leave one out, all items ranked, seen left out", "test": rows}
-    text = json_text.dumps(document, indent=2) + "\n"
+    rows.append(Row(judge(NetworkScorer(model, name), split), seconds))
+    found = {"split": split_by, **document(rows, split)}
+    text = json_text.dumps(found, indent=2) + "\n"
     Recommender(model, log).save(output, files={METRICS: lambda path: path.write_text(text)})
     if json:
-        print_json({"output": str(output), **document})
+        print_json({"output": str(output), **found})
     else:
-        heads = ["", *next(iter(rows.values()))]
-        cells = [
-            (name, *(f"{value:.4f}" for value in list(row.values())[:-1]), row["cpu_seconds"])
-            for name, row in rows.items()
-        ]
-        print_table(cells, heads, title="Test: the last event of each user, all items ranked")
+        show(rows, split)
         print(f"wrote {output}")
-    best = max(rows, key=lambda name: rows[name]["ndcg@10"])
-    if best != "bert4rec":
-        print(
-            f"warning: {best} ranks better than the trained model; train longer (--epochs), or the"
-            " log is too small for a network",
-            file=sys.stderr,
-        )
+    warn_if_under(rows, name)
     return True
 
 
-def _tell(path: Path, log: Interactions, report: LogReport) -> None:
+def tell(path: Path, log: Interactions, report: LogReport) -> None:
+    """Say what was made of a file."""
     for line in report.lines():
-        print(f"{path}: {line}", file=sys.stderr)
+        say(f"{path}: {line}")
     few = int((log.lengths < 3).sum())
-    print(
+    say(
         f"{path}: {len(log)} events of {log.n_users} users and {log.n_items} items; {few} users"
-        " have fewer than 3 events and are not judged",
-        file=sys.stderr,
+        " have fewer than 3 events"
     )

@@ -22,9 +22,13 @@ _SHOWN = 3  # problems in one message
 
 
 def load_config(
-    schema: type[Schema], path: str | Path | None = None, overrides: Sequence[str] = ()
+    schema: type[Schema],
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    start: Schema | None = None,
 ) -> Schema:
-    """Build a config: the defaults of `schema`, then the file, then the overrides.
+    """Build a config: the defaults of `schema` (or `start`), then the file, then the overrides.
 
     A value has the type of its field: `"3"` is no number, 1 no boolean and 2.0 no whole number.
     Only what YAML cannot say is converted: a list to a tuple, text to a path, 1 to 1.0.
@@ -34,6 +38,7 @@ def load_config(
         path: YAML file with some of its fields; None for the defaults alone.
         overrides: words such as `learning_rate=1e-3` or `model.width=64`. Values are read as YAML;
             a field of text takes the value as it is written.
+        start: a config whose values hold where nothing else is said, such as a named one.
 
     Raises:
         RecurraError: the file cannot be read, or a key is unknown (the nearest that exists is
@@ -59,7 +64,7 @@ def load_config(
     source = "config" if path is None else str(path)
     # As JSON, because pydantic is strict there about what YAML can say (numbers, text, booleans)
     # and lenient about what it cannot (tuples, paths, dataclasses).
-    text = json.dumps([_filled(schema, values, None)], default=lambda value: _plain(value, source))
+    text = json.dumps([_filled(schema, values, start)], default=lambda value: _plain(value, source))
     try:
         return adapter.validate_json(text, strict=True)[0]
     except pydantic.ValidationError as error:

@@ -6,6 +6,7 @@ One module a group of commands; each takes its arguments, calls the verb of the 
 
 from recurra.core.cli import create_app, run
 from recurra.recsys.cli.importing import import_file
+from recurra.recsys.cli.judging import compare, evaluate
 from recurra.recsys.cli.models import info
 from recurra.recsys.cli.recommending import recommend, similar
 from recurra.recsys.cli.serving import serve
@@ -23,6 +24,8 @@ app.command()(recommend)
 app.command()(similar)
 app.command()(serve)
 app.command()(info)
+app.command()(evaluate)
+app.command()(compare)
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import JsonOption
-from recurra.recsys.cli.options import (
+from recurra.recsys.cli.columns import (
     ItemOption,
     KCoreOption,
     TimeOption,

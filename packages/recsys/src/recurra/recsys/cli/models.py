@@ -36,8 +36,8 @@ def info(
         ("events", str(facts.events)),
         *((name, str(value)) for name, value in facts.config.items() if name != "n_items"),
     ]
-    rows += [
-        (f"{name}, test", ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
-        for name, row in ((facts.metrics or {}).get("test") or {}).items()
-    ]
+    for name, row in ((facts.metrics or {}).get("test") or {}).items():
+        numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
+        said = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+        rows.append((f"{name}, test", said))
     print_table(rows, ["", ""])

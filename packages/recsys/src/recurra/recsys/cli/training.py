@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import BudgetOption, JsonOption
-from recurra.recsys.cli.options import (
+from recurra.recsys.cli.columns import (
+    SPLIT_HELP,
     ItemOption,
     KCoreOption,
+    LogArgument,
     TimeOption,
     UserOption,
     WeightMinOption,
@@ -17,10 +19,11 @@ from recurra.recsys.cli.options import (
 
 
 def train(
-    log: Annotated[
-        Path,
-        typer.Argument(help="A log: .csv, .tsv, .inter, .txt, .parquet; or an imported one."),
-    ],
+    log: LogArgument,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes, such as network.d_model=128.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="bert4rec, sasrec, gsasrec or esasrec.")] = "bert4rec",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="The model's folder.")
     ] = Path("model"),
@@ -30,10 +33,14 @@ def train(
     weight: WeightOption = None,
     weight_min: WeightMinOption = None,
     k_core: KCoreOption = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Times that each history is seen.")] = 100,
+    split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Times that each history is seen.")
+    ] = None,
     patience: Annotated[
-        int, typer.Option(min=1, help="End when so many validations in a row find nothing better.")
-    ] = 5,
+        int | None,
+        typer.Option(min=1, help="End when so many validations in a row find nothing better."),
+    ] = None,
     budget: BudgetOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and masks.")] = 0,
     run_folder: Annotated[
@@ -42,7 +49,7 @@ def train(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Train BERT4Rec on a log, and show where it stands beside rules without training.
+    """Train a model on a log, and show where it stands beside rules without training.
 
     The last event of each user is held out for the test, the one before it to choose the best
     weights by. Columns are found by their usual names. Interrupt it at any moment and start it
@@ -53,13 +60,15 @@ def train(
       recurra-recsys train log.csv -o model
       recurra-recsys train log.csv --budget 30m
       recurra-recsys train ratings.parquet --item movieId --weight-min 4 -o model
+      recurra-recsys train log.csv --model sasrec network.d_model=128 learning_rate=1e-3
     """
     from recurra.recsys.data import LogColumns
-    from recurra.recsys.train import TrainConfig
+    from recurra.recsys.recipes import load_recipe
     from recurra.recsys.train_log import train_log
 
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
-    config = TrainConfig(epochs=epochs, patience=patience, max_minutes=budget, seed=seed)
-    finished = train_log(log, columns, config, output, run_folder, json=json)
+    options = {"epochs": epochs, "patience": patience, "max_minutes": budget, "seed": seed}
+    config = load_recipe(model, overrides or (), options)
+    finished = train_log(log, columns, model, config, output, run_folder, split_by=split, json=json)
     if not finished:
         raise typer.Exit(130)

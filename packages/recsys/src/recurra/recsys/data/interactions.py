@@ -92,11 +92,19 @@ class Interactions:
             n: events to leave out; a history that has no more than those is empty then.
             users: numbers of users, or None for all.
         """
+        return self.first(np.maximum(self.lengths - n, 0), users)
+
+    def first(self, counts: np.ndarray, users: np.ndarray | None = None) -> "Interactions":
+        """Keep the first events of each history; with `users` keep only those users.
+
+        Args:
+            counts: int (U,), how many events of each user, at most those that there are.
+            users: numbers of users, or None for all.
+        """
         kept = np.arange(self.n_users) if users is None else users
-        starts = self.offsets[kept]
-        counts = np.maximum(self.lengths[kept] - n, 0)
+        counts = counts[kept]
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        places = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+        places = np.repeat(self.offsets[kept] - offsets[:-1], counts) + np.arange(offsets[-1])
         return Interactions(
             users=self.users.gather(kept),
             items=self.items,

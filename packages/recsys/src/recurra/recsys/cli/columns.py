@@ -1,9 +1,13 @@
-"""What the commands that read a log share: which columns hold what, and what of it counts."""
+"""Options that every command with a log has."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+LogArgument = Annotated[
+    Path, typer.Argument(help="A log: .csv, .tsv, .inter, .txt, .parquet, or an imported folder.")
+]
 UserOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="Who.")]
 ItemOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="What.")]
 TimeOption = Annotated[
@@ -19,3 +23,4 @@ KCoreOption = Annotated[
     int,
     typer.Option(min=1, metavar="K", help="Leave out users and items with fewer than K events."),
 ]
+SPLIT_HELP = "Judge by the last event of each user (leave-one-out), or by a moment (time)."

@@ -1,0 +1,84 @@
+"""Models and rules trained on one split of a log, beside each other."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from recurra.core.cli import print_json
+from recurra.core.errors import RecurraError
+from recurra.recsys.baselines import BASELINES
+from recurra.recsys.data import LogColumns, read_log, split_log
+from recurra.recsys.judging import judge
+from recurra.recsys.neural import NetworkScorer
+from recurra.recsys.recipes import RECIPES
+from recurra.recsys.report import (
+    Row,
+    check_outputs,
+    document,
+    judge_baselines,
+    plot,
+    say,
+    show,
+    write_users,
+)
+from recurra.recsys.train import TrainConfig, train
+from recurra.recsys.train_log import tell
+
+
+def compare(
+    path: Path,
+    columns: LogColumns,
+    names: Sequence[str] | None,
+    recipes: dict[str, TrainConfig],
+    run_folder: Path,
+    *,
+    split_by: str = "leave-one-out",
+    users: Path | None = None,
+    picture: Path | None = None,
+    json: bool = False,
+) -> bool:
+    """Train or fit each, judge all on the same users, and show them.
+
+    Args:
+        path: of the log.
+        columns: see `LogColumns`.
+        names: of `recipes` and of rules; None: all recipes, and the rules that cost seconds.
+        recipes: trainings by name.
+        run_folder: each training keeps its state under its name there, and goes on from it.
+        split_by: see `split_log`.
+        users: a .parquet file for the results of each user.
+        picture: a file for a plot.
+        json: print one document in place of the table.
+
+    Returns:
+        False if a training was interrupted.
+
+    Raises:
+        RecurraError: a name is unknown, the log cannot be used, or a file cannot be written.
+    """
+    check_outputs(users, picture)
+    unknown = sorted(set(names or ()) - {*recipes, *BASELINES})
+    if unknown:
+        known = ", ".join([*recipes, *BASELINES])
+        raise RecurraError(f"no model {unknown[0]!r}; known are {known}")
+    log, report = read_log(path, columns)
+    split = split_log(log, split_by)
+    tell(path, log, report)
+    rows = judge_baselines(split, None if names is None else [n for n in names if n in BASELINES])
+    for name in recipes if names is None else [n for n in names if n in RECIPES]:
+        say(f"{name}:")
+        start = time.process_time()
+        model, result = train(split, recipes[name], run_folder / name)
+        if not result.finished:
+            return False
+        seconds = time.process_time() - start
+        rows.append(Row(judge(NetworkScorer(model, name), split), seconds))
+    if users is not None:
+        write_users(rows, users)
+    if picture is not None:
+        plot(rows, split, picture)
+    if json:
+        print_json({"split": split_by, **document(rows, split)})
+    else:
+        show(rows, split)
+    return True

@@ -1,0 +1,137 @@
+"""What lets the steps of a history see each other: attention, or a causal layer of the core."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.core.layers import NGramHead, RotaryEmbedding
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Histories as a layer meets them.
+
+    Attributes:
+        items: (B, T) int64, filled up by zeros.
+        inside: (B, T) bool, the steps that are items; None where all are.
+        at: (B,) int64, the only step of each row that is wanted; None wants all.
+    """
+
+    items: Tensor
+    inside: Tensor | None
+    at: Tensor | None = None
+
+    def wanted(self, x: Tensor) -> Tensor:
+        """The steps of x (B, T, C) that are wanted: x itself, or (B, 1, C)."""
+        if self.at is None:
+            return x
+        return x[torch.arange(len(x), device=x.device), self.at].unsqueeze(1)
+
+
+class Attention(nn.Module):
+    """Softmax attention of H heads; time is quadratic in T.
+
+    Source: Vaswani et al. 2017 (arXiv 1706.03762, section 3.2). With `rotary`, queries and keys are
+    turned by their places (Su et al. 2021, arXiv 2104.09864), so that the distance of two steps
+    counts and not where they stand.
+
+    Args:
+        d_model: C.
+        n_heads: H, which divides C.
+        dropout: of the weights.
+        causal: whether a step sees those up to itself alone.
+        rotary: whether places turn queries and keys; the width of a head is even then.
+    """
+
+    def __init__(
+        self, d_model: int, n_heads: int, *, dropout: float, causal: bool, rotary: bool
+    ) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"d_model {d_model} does not divide into {n_heads} heads")
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.causal = causal
+        self.query_key_value = nn.Linear(d_model, 3 * d_model)
+        self.output = nn.Linear(d_model, d_model)
+        self.turn = RotaryEmbedding(d_model // n_heads) if rotary else None
+
+    def forward(self, x: Tensor, rows: Rows) -> Tensor:
+        """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
+        at = rows.at
+        if at is None:
+            q, k, v = self._heads(self.query_key_value(x)).unbind(2)  # each (B, T, H, D)
+        else:
+            width = x.shape[2]
+            weight, bias = self.query_key_value.weight, self.query_key_value.bias
+            wanted = rows.wanted(x)
+            q = self._heads(functional.linear(wanted, weight[:width], bias[:width])).squeeze(2)
+            k, v = self._heads(functional.linear(x, weight[width:], bias[width:])).unbind(2)
+        if self.turn is not None:
+            start = torch.zeros(1, dtype=torch.int64, device=x.device)
+            q = self.turn.rotate(q, start if at is None else at)
+            k = self.turn.rotate(k, start)
+        # Rows are filled up at their ends, which no step that counts sees if it looks back only.
+        mask = rows.inside
+        if self.causal:
+            steps = torch.arange(x.shape[1], device=x.device)
+            mask = None if at is None else steps <= at[:, None]
+        attended = functional.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=None if mask is None else mask[:, None, None, :],
+            is_causal=self.causal and at is None,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.output(attended.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """Split (B, T, n * C) into (B, T, n, H, D)."""
+        return x.unflatten(2, (-1, self.n_heads, self.output.in_features // self.n_heads))
+
+
+class Recurrence(nn.Module):
+    """A causal layer of the core in attention's place: linear in T, and constant memory a stream.
+
+    Args:
+        layer: one that follows the streaming contract, such as `PrefixAttention` or `Mamba2`.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, rows: Rows) -> Tensor:
+        """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
+        return rows.wanted(self.layer(x)[0])
+
+
+class BesideNGrams(nn.Module):
+    """Causal mixing, and beside it what followed the last items where they stood before.
+
+    Source: Akyurek et al. 2024 (arXiv 2401.12973, section 6). It speaks in logs whose users come
+    back to items; in a history without repeats it adds a matrix of the step's own item only.
+
+    Args:
+        mixing: what else looks at the history.
+        d_model: C.
+        orders: for each head, how many last items have to match.
+        max_len: of a history.
+    """
+
+    def __init__(
+        self, mixing: nn.Module, d_model: int, orders: tuple[int, ...], max_len: int
+    ) -> None:
+        super().__init__()
+        self.mixing = mixing
+        self.heads = nn.ModuleList(NGramHead(d_model, n, slots=max_len) for n in orders)
+
+    def forward(self, x: Tensor, rows: Rows) -> Tensor:
+        """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
+        y = self.mixing(x, rows)
+        for head in self.heads:
+            y = y + rows.wanted(head(x, rows.items)[0])
+        return y

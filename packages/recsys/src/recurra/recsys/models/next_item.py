@@ -1,0 +1,206 @@
+"""What the networks here share: items and places embedded, layers, scores by the item table."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.core.layers import Mamba2, NGramHead, PrefixAttention
+from recurra.core.pretrained import Pretrained
+from recurra.recsys.models.mixing import Attention, BesideNGrams, Recurrence, Rows
+from recurra.recsys.models.transformer import LigrLayer, TransformerLayer
+
+PAD = 0  # no item: fills the end of a row
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes and variants of a network, whatever the items.
+
+    Attributes:
+        max_len: steps that the network sees, a mask included.
+        d_model: width.
+        n_heads: heads of attention.
+        n_layers: how many layers.
+        d_hidden: inner width of a layer; None is four times d_model.
+        dropout: of embeddings and of what each half of a layer adds.
+        attention_dropout: of the weights of attention.
+        norm_eps: of the layer norms.
+        initial_deviation: of the first weights; 0.02 as BERT has it. None draws matrices with the
+            deviation fan-in ** -0.5 and embeddings with d_model ** -0.5, which learns sooner:
+            scores begin at the scale that softmax needs.
+        layer: "post-norm" as in BERT, "pre-norm", or "ligr", see `TransformerLayer`, `LigrLayer`.
+        positions: "learned" embeddings counted from the first event, "inverse" ones counted from
+            the last (RecTools, and the original SASRec, whose rows are filled up in front), or
+            "rotary" attention, see `Attention`.
+        encoder: what mixes the steps: "attention", or, in causal networks, the core's
+            "prefix-attention" or "mamba2", which take a new event in constant time.
+        ngrams: n-gram heads beside it, in causal networks: for each, how many last items have to
+            match, such as (1, 2). See `BesideNGrams`.
+    """
+
+    max_len: int = 100
+    d_model: int = 64
+    n_heads: int = 2
+    n_layers: int = 2
+    d_hidden: int | None = None
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    norm_eps: float = 1e-12
+    initial_deviation: float | None = None
+    layer: Literal["post-norm", "pre-norm", "ligr"] = "post-norm"
+    positions: Literal["learned", "inverse", "rotary"] = "learned"
+    encoder: Literal["attention", "prefix-attention", "mamba2"] = "attention"
+    ngrams: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.positions == "rotary" and self.encoder != "attention":
+            raise ValueError(f"rotary positions are of attention, not of {self.encoder}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextItemConfig(NetworkConfig):
+    """A network for a catalogue.
+
+    Attributes:
+        n_items: V; items are 1 to V, and 0 pads a row.
+    """
+
+    n_items: int
+
+
+class NextItemModel(Pretrained):
+    """Read histories and score every item at steps of them.
+
+    Attributes:
+        causal: whether a step sees those up to itself alone.
+        suffix: what stands behind a history to ask for the next item: the mask, or nothing.
+        n_special: rows of the item table behind the items.
+        item_scale: what item embeddings are multiplied by where they enter.
+    """
+
+    config: NextItemConfig
+    causal: ClassVar[bool]
+    suffix: tuple[int, ...] = ()
+    n_special: ClassVar[int] = 0
+    item_scale: float = 1.0
+    output_bias: nn.Parameter | None
+
+    def __init__(self, config: NextItemConfig) -> None:
+        super().__init__()
+        if not self.causal and (config.encoder != "attention" or config.ngrams):
+            raise ValueError(
+                f"{self.kind} looks both ways: encoder and ngrams are of causal networks"
+            )
+        self.config = config
+        self.register_parameter("output_bias", None)
+        rows = config.n_items + 1 + self.n_special
+        self.item_embedding = nn.Embedding(rows, config.d_model, padding_idx=PAD)
+        if config.positions != "rotary":
+            self.position_embedding = nn.Embedding(config.max_len, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(_layer(config, self.causal) for _ in range(config.n_layers))
+        after = config.layer == "post-norm"
+        self.last_norm = nn.Identity() if after else nn.LayerNorm(config.d_model, config.norm_eps)
+
+    def forward(self, items: Tensor, places: Tensor) -> Tensor:
+        """Read histories.
+
+        Args:
+            items: (B, T) int64, T at most max_len; rows end in zeros where they are shorter.
+            places: (M,) int64, steps of the flattened items, row after row.
+
+        Returns:
+            (M, C), whose products with `output_table`, and `output_bias` if there is one, are the
+            scores.
+        """
+        return self.project(self.encode(items).flatten(0, 1)[places])
+
+    def encode(self, items: Tensor, at: Tensor | None = None) -> Tensor:
+        """Return the last layer's output, (B, T, C), or (B, 1, C) at one step of each row (B,)."""
+        inside = items != PAD
+        rows = Rows(items, None if bool(inside.all()) else inside)
+        x = self.dropout(self.embed(items, inside))
+        for layer in self.layers[:-1]:
+            x = layer(x, rows)
+        return self.last_norm(self.layers[-1](x, Rows(items, rows.inside, at)))
+
+    def score(self, items: Tensor, at: Tensor) -> Tensor:
+        """Score every item at one step of each row.
+
+        Args:
+            items: (B, T) int64, as for `forward`.
+            at: (B,) int64, the step of each row: that of `suffix`, or the last event.
+
+        Returns:
+            (B, V + 1) logits; column 0 is no item.
+        """
+        hidden = self.project(self.encode(items, at).squeeze(1))
+        return functional.linear(hidden, self.output_table, self.output_bias)
+
+    def embed(self, items: Tensor, inside: Tensor) -> Tensor:
+        """Items and their places as (B, T, C)."""
+        x = self.item_scale * self.item_embedding(items)
+        if self.config.positions == "rotary":
+            return x
+        if self.config.positions == "learned":
+            return x + self.position_embedding.weight[: items.shape[1]]
+        steps = torch.arange(items.shape[1], device=items.device)
+        from_end = inside.sum(dim=1, keepdim=True) - 1 - steps
+        return x + self.position_embedding(from_end.clamp(min=0))
+
+    def project(self, x: Tensor) -> Tensor:
+        """From the last layer's output (..., C) to what meets the item table."""
+        return x
+
+    @property
+    def output_table(self) -> Tensor:
+        """(V + 1, C), the item embeddings."""
+        return self.item_embedding.weight[: self.config.n_items + 1]
+
+    def initialise(self) -> None:
+        """Draw weights from a normal distribution cut off at two deviations; biases are zero.
+
+        Layers of the core keep the weights that they begin with.
+        """
+        core = [m for m in self.modules() if isinstance(m, Recurrence | NGramHead)]
+        theirs = {module for layer in core for module in layer.modules()}
+        for module in self.modules():
+            if module in theirs or not isinstance(module, nn.Linear | nn.Embedding):
+                continue
+            deviation = self.config.initial_deviation or module.weight.shape[1] ** -0.5
+            bound = 2 * deviation
+            nn.init.trunc_normal_(module.weight, std=deviation, a=-bound, b=bound)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                nn.init.zeros_(module.weight[module.padding_idx])
+
+
+def _layer(config: NetworkConfig, causal: bool) -> nn.Module:
+    width = config.d_model
+    mixing: nn.Module
+    match config.encoder:
+        case "attention":
+            mixing = Attention(
+                width,
+                config.n_heads,
+                dropout=config.attention_dropout,
+                causal=causal,
+                rotary=config.positions == "rotary",
+            )
+        case "prefix-attention":
+            mixing = Recurrence(PrefixAttention(width, config.n_heads))
+        case "mamba2":
+            head_width = 2 * width // config.n_heads
+            mixing = Recurrence(Mamba2(width, d_state=width, head_width=head_width))
+    if config.ngrams:
+        mixing = BesideNGrams(mixing, width, config.ngrams, config.max_len)
+    sizes = {"dropout": config.dropout, "norm_eps": config.norm_eps}
+    d_hidden = config.d_hidden or 4 * width
+    if config.layer == "ligr":
+        return LigrLayer(mixing, width, d_hidden, **sizes)
+    before = config.layer == "pre-norm"
+    return TransformerLayer(mixing, width, d_hidden, norm_first=before, **sizes)

@@ -1,0 +1,169 @@
+"""Laws that every network keeps, whatever its layers, places and encoder."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from recurra.core.errors import CheckpointError
+from recurra.recsys.models import Bert4Rec, Bert4RecConfig, SasRec, SasRecConfig, load_model
+from recurra.recsys.models.mixing import Attention, Rows
+from recurra.recsys.models.transformer import LigrLayer, TransformerLayer
+
+LAYERS = [{"layer": name} for name in ("post-norm", "pre-norm", "ligr")]
+PLACES = [{"positions": name} for name in ("learned", "inverse", "rotary")]
+CAUSAL = [
+    *LAYERS,
+    *PLACES,
+    {"encoder": "prefix-attention"},
+    {"encoder": "mamba2"},
+    {"ngrams": (1, 2)},
+    {"ngrams": (1,), "encoder": "mamba2", "layer": "ligr"},
+]
+
+
+def network(kind, variant):
+    torch.manual_seed(0)
+    sizes = {"n_items": 9, "max_len": 8, "d_model": 8, **variant}
+    model = Bert4Rec(Bert4RecConfig(**sizes)) if kind == "both" else SasRec(SasRecConfig(**sizes))
+    return model.eval()
+
+
+EVERY = [("both", v) for v in LAYERS + PLACES] + [("back", v) for v in CAUSAL]
+ROWS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 0, 0], [5, 0, 0, 0, 0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("variant", CAUSAL, ids=str)
+def test_what_comes_later_changes_nothing_before(variant):
+    model = network("back", variant)
+    changed = ROWS.clone()
+    changed[0, 5:] = torch.tensor([4, 4, 3])
+    before, after = model.encode(ROWS)[0], model.encode(changed)[0]
+    torch.testing.assert_close(before[:5], after[:5])
+    assert not torch.allclose(before[5:], after[5:], atol=1e-3)
+
+
+def test_a_network_that_looks_both_ways_sees_what_comes_later():
+    model = network("both", {})
+    changed = ROWS.clone()
+    changed[0, 7] = 3
+    assert not torch.allclose(model.encode(ROWS)[0, 0], model.encode(changed)[0, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "variant"), EVERY, ids=str)
+def test_a_row_in_a_batch_is_what_it_is_alone(kind, variant):
+    model = network(kind, variant)
+    together = model.encode(ROWS)
+    for row, n in enumerate([8, 6, 1]):
+        alone = model.encode(ROWS[row : row + 1, :n])
+        torch.testing.assert_close(together[row, :n], alone[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "variant"), EVERY, ids=str)
+def test_one_step_alone_scores_as_among_all(kind, variant):
+    model = network(kind, variant)
+    at = torch.tensor([7, 5, 0])
+    hidden = model(ROWS, torch.arange(3) * 8 + at)
+    whole = functional.linear(hidden, model.output_table, model.output_bias)
+    torch.testing.assert_close(model.score(ROWS, at), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "variant"), EVERY, ids=str)
+def test_every_parameter_has_a_gradient(kind, variant):
+    model = network(kind, {**variant, "dropout": 0.0})
+    repeats = torch.tensor([[1, 2, 3, 1, 2, 3, 1, 2]])
+    hidden = model(repeats, torch.arange(8))
+    torch.nn.functional.cross_entropy(
+        functional.linear(hidden, model.output_table, model.output_bias), repeats[0].roll(-1)
+    ).backward()
+    still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert still == []
+
+
+def test_turned_queries_and_keys_know_distances_and_not_places():
+    torch.manual_seed(0)
+    attention = Attention(8, 2, dropout=0.0, causal=False, rotary=True).eval()
+    x, items = torch.randn(1, 6, 8), torch.ones(1, 6, dtype=torch.int64)
+    inside = torch.tensor([[False, False, True, True, True, True]])
+    late = attention(x, Rows(items, inside))[:, 2:]
+    torch.testing.assert_close(late, attention(x[:, 2:], Rows(items[:, 2:], None)))
+
+
+def test_inverse_places_are_counted_from_the_last_event():
+    model = network("back", {"positions": "inverse"})
+    found = model.embed(ROWS, ROWS > 0) - model.item_scale * model.item_embedding(ROWS)
+    places = model.position_embedding.weight
+    torch.testing.assert_close(found[1, :6], places[:6].flip(0))
+    torch.testing.assert_close(found[2, 0], places[0])
+
+
+def attended(layer, x):
+    """Causal attention by torch's own module with the layer's weights."""
+    theirs = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    mine = layer.mixing
+    state = {"in_proj_weight": mine.query_key_value.weight}
+    state |= {"in_proj_bias": mine.query_key_value.bias}
+    state |= {"out_proj.weight": mine.output.weight, "out_proj.bias": mine.output.bias}
+    theirs.load_state_dict(state)
+    later = torch.ones(x.shape[1], x.shape[1]).triu(1).bool()
+    return theirs(x, x, x, attn_mask=later, need_weights=False)[0]
+
+
+def drawn(layer):
+    """The layer in eval mode with all its weights drawn, norms' and biases' too."""
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn_like(parameter) / 2)
+    return layer.eval()
+
+
+def causal_attention():
+    return Attention(8, 2, dropout=0.1, causal=True, rotary=False)
+
+
+def test_a_ligr_layer_is_its_formula():
+    torch.manual_seed(0)
+    layer = drawn(LigrLayer(causal_attention(), 8, 16, dropout=0.1, norm_eps=1e-5))
+    x = torch.randn(2, 5, 8)
+    weight = dict(layer.named_parameters())
+
+    def linear(name, value):
+        return functional.linear(value, weight[f"{name}.weight"], weight.get(f"{name}.bias"))
+
+    h = x + torch.sigmoid(linear("mixing_gate", x)) * attended(layer, layer.mixing_norm(x))
+    z = layer.norm(h)
+    swiglu = linear(
+        "network.out", functional.silu(linear("network.gate", z)) * linear("network.up", z)
+    )
+    expected = h + torch.sigmoid(linear("gate", h)) * swiglu
+    torch.testing.assert_close(layer(x, Rows(torch.ones(2, 5), None)), expected)
+
+
+def test_a_layer_that_normalises_before_is_that_of_torch():
+    torch.manual_seed(0)
+    layer = drawn(
+        TransformerLayer(causal_attention(), 8, 16, dropout=0.1, norm_eps=1e-5, norm_first=True)
+    )
+    x = torch.randn(2, 5, 8)
+    h = x + attended(layer, layer.mixing_norm(x))
+    z = layer.norm(h)
+    expected = h + layer.narrow(functional.gelu(layer.widen(z)))
+    torch.testing.assert_close(layer(x, Rows(torch.ones(2, 5), None)), expected)
+
+
+@pytest.mark.parametrize("variant", [{"encoder": "mamba2"}, {"ngrams": (1,)}], ids=str)
+def test_what_only_looks_back_does_not_fill_in_masks(variant):
+    with pytest.raises(ValueError, match="looks both ways"):
+        network("both", variant)
+
+
+def test_a_folder_gives_the_network_that_it_holds(tmp_path):
+    for kind in ("both", "back"):
+        model = network(kind, {"layer": "ligr", "ngrams": (1,) if kind == "back" else ()})
+        model.save_pretrained(tmp_path / kind)
+        loaded = load_model(tmp_path / kind)
+        assert type(loaded) is type(model)
+        assert loaded.config == model.config
+        torch.testing.assert_close(loaded.encode(ROWS), model.encode(ROWS), rtol=0, atol=0)
+    (tmp_path / "both/config.json").write_text('{"model": "frcrn"}')
+    with pytest.raises(CheckpointError, match="'frcrn', not one of bert4rec, sasrec"):
+        load_model(tmp_path / "both")
