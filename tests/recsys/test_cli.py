@@ -65,6 +65,32 @@ def test_some_users_are_named_in_a_file(model_folder, tmp_path, capsys):
     assert [row["user"] for row in json.loads(capsys.readouterr().out)["lists"]] == ["u7", "u3"]
 
 
+def test_files_of_items_choose_limit_and_name_what_is_recommended(model_folder, tmp_path, capsys):
+    (tmp_path / "only.txt").write_text("a\nb\nd\ne\nq\n")
+    (tmp_path / "not.txt").write_text("a\n")
+    (tmp_path / "items.csv").write_text("item,title,kind\nb,Bee,x\nd,Dee,x\ne,Eee,y\n")
+    files = {"--only": "only.txt", "--exclude": "not.txt", "--items": "items.csv"}
+    options = [word for option, name in files.items() for word in (option, str(tmp_path / name))]
+    limit = ["--per-category", "1", "--category", "kind"]
+    command = ["recommend", str(model_folder), "--history", "b,c,zz", "--seen", "--json"]
+    assert run(app, PACKAGE, [*command, *options, *limit]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["title"] for row in found["lists"]] == ["Dee", "Eee"]
+    assert (found["unknown_items"], found["unknown_ids_of_files"]) == (1, 1)
+
+
+def test_similar_items_and_facts_are_shown(model_folder, capsys):
+    assert run(app, PACKAGE, ["similar", str(model_folder), "a", "b", "-k", "2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["similar"]
+    assert [(row["of"], row["rank"]) for row in rows] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    assert run(app, PACKAGE, ["info", str(model_folder), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["items"], facts["users"]) == ("bert4rec", 6, 60)
+    assert facts["metrics"]["test"]["markov"]["ndcg@10"] > 0
+    assert run(app, PACKAGE, ["info", str(model_folder)]) == 0
+    assert "markov, test" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -72,6 +98,10 @@ def test_some_users_are_named_in_a_file(model_folder, tmp_path, capsys):
         (["recommend", "MODEL", "--users", "no.txt"], "no.txt: No such file"),
         (["recommend", "MODEL", "--users", "LOG", "--history", "a"], "exclude each other"),
         (["recommend", "MODEL", "-o", "lists.xlsx"], "written as .csv or .parquet"),
+        (["recommend", "MODEL", "--per-category", "2"], "--per-category needs --items"),
+        (["recommend", "MODEL", "--only", "no.txt"], "no.txt: No such file"),
+        (["similar", "MODEL", "zz"], "does not know the item zz"),
+        (["info", "none"], "no model 'none'"),
         (["train", "no.csv"], "no.csv: no such file"),
         (["train", "LOG", "-o", "LOG"], "is a file; give a folder"),
         (["train", "LOG", "--model", "gru"], "no model 'gru'; known are bert4rec, sasrec"),

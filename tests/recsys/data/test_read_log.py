@@ -113,3 +113,47 @@ def test_missing_files_wrong_names_and_other_formats_are_errors(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"not parquet")
     with pytest.raises(RecurraError, match="cannot be read as a table"):
         read_log(tmp_path / "bad.parquet")
+
+
+@pytest.mark.parametrize(
+    ("times", "said", "seconds"),
+    [
+        (["1500000000", "1400000000"], "seconds", [1.4e9, 1.5e9]),
+        (["1500000000000", "1400000000000"], "milliseconds", [1.4e9, 1.5e9]),
+        (["1500000000000000"], "microseconds", [1.5e9]),
+        (["2", "1"], "numbers that rise", [1.0, 2.0]),
+        (
+            ["1970-01-02 02:00+02:00", "1970-01-01T00:01Z", "1970-01-03"],
+            "dates",
+            [60, 86400, 172800],
+        ),
+        (["1970-01-02", "5"], "dates", [86400.0]),  # the first that can be read decides
+        (["never", "5", "1970-01-02"], "numbers that rise", [5.0]),
+    ],
+)
+def test_the_unit_of_times_is_guessed_and_said(tmp_path, times, said, seconds):
+    path = write(tmp_path, "user,item,time\n" + "".join(f"u,a{t},{t}\n" for t in times))
+    log, report = read_log(path)
+    assert report.times == said
+    assert log.times.tolist() == seconds
+    assert (
+        report.lines()[0]
+        == f"user from 'user', item from 'item', time from 'time'; times are {said}"
+    )
+
+
+def test_ids_of_a_text_are_text_as_they_stand(tmp_path):
+    log, _ = read_log(write(tmp_path, "user,item\n007,1.0\n7,1\n"))
+    assert log.users.to_list() == ["007", "7"]
+    assert log.items.to_list() == ["1.0", "1"]
+
+
+def test_a_k_core_is_cut_out_of_a_log_in_memory(tmp_path):
+    rows = ["u,a", "u,b", "v,a", "v,b", "w,a", "w,c"]
+    log, report = read_log(
+        write(tmp_path, "user,item\n" + "\n".join(rows) + "\n"), LogColumns(k_core=2)
+    )
+    assert log.users.to_list() == ["u", "v"]
+    assert report.left_out == {"not in the 2-core": 2}
+    with pytest.raises(RecurraError, match="k_core is 0"):
+        read_log(tmp_path / "log.csv", LogColumns(k_core=0))

@@ -1,12 +1,15 @@
 """From scores to lists: the one path that evaluation, `recommend` and a server take."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from recurra.recsys.data.split import Holdout
 from recurra.recsys.metrics import METRICS, Rank, rank_of
+
+# For each history its items, int64 (n,), best first, and their scores, float32 (n,).
+ItemLists: TypeAlias = list[tuple[np.ndarray, np.ndarray]]
 
 BLOCK = 64  # histories that are scored at once; the last block may be smaller
 
@@ -39,7 +42,7 @@ def candidate_scores(
     return scores
 
 
-def top_k(scores: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def top_k(scores: np.ndarray, k: int) -> ItemLists:
     """The k best items of each row and their scores; tied items in the order of their numbers.
 
     Args:
@@ -61,13 +64,18 @@ def top_k(scores: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def recommend_items(
-    scorer: Scorer, histories: Sequence[np.ndarray], k: int, *, filter_seen: bool = True
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The k best next items of each history; see `top_k`."""
+    scorer: Scorer,
+    histories: Sequence[np.ndarray],
+    k: int,
+    *,
+    filter_seen: bool = True,
+    choose: Callable[[np.ndarray, int], ItemLists] = top_k,
+) -> ItemLists:
+    """The k best next items of each history; `choose` is `top_k`, or a rule of the same form."""
     lists = []
     for start in range(0, len(histories), BLOCK):
         block = histories[start : start + BLOCK]
-        lists += top_k(candidate_scores(scorer, block, filter_seen=filter_seen), k)
+        lists += choose(candidate_scores(scorer, block, filter_seen=filter_seen), k)
     return lists
 
 

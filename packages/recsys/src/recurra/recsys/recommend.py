@@ -1,9 +1,11 @@
-"""Files of users in, files of lists out."""
+"""Lists to files and to a terminal."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
+from polars import selectors
 
 from recurra.core.cli import print_json, print_table
 from recurra.core.errors import RecurraError
@@ -11,23 +13,6 @@ from recurra.core.files import replaced_file
 from recurra.recsys.recommender import Recommendations
 
 SHOWN = 50  # rows of a table on a terminal
-
-
-def read_users(path: Path) -> list[str]:
-    """Read ids of users, one a line; empty lines do not count.
-
-    Raises:
-        RecurraError: the file cannot be read or names nobody.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise RecurraError(f"{path}: {reason}") from error
-    users = [line.strip() for line in lines if line.strip()]
-    if not users:
-        raise RecurraError(f"{path} names no user; give one id a line")
-    return users
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
@@ -43,29 +28,53 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
         writers[path.suffix](partial)
 
 
-def show(found: Recommendations, output: Path | None, *, json: bool) -> None:
-    """Tell what was written, or print the lists; what was skipped goes to stderr."""
-    if json:
-        lists = [] if output is not None else found.table.to_dicts()
-        print_json(
-            {
-                "output": None if output is None else str(output),
-                "lists": lists,
-                "unknown_items": found.unknown_items,
-                "cold_starts": found.cold_starts,
-            }
-        )
-    elif output is not None:
-        print(f"wrote {output}")
-    else:
-        print_table(found.table.head(SHOWN).rows(), found.table.columns)
+def show(found: Recommendations, output: Path | None, *, json: bool, unknown_ids: int = 0) -> None:
+    """Tell what was written, or print the lists; what was skipped goes to stderr.
+
+    Args:
+        found: the lists.
+        output: where they were written; None prints them.
+        json: one document.
+        unknown_ids: how many ids of files of items the model does not know.
+    """
+    counts = {
+        "unknown_items": found.unknown_items,
+        "cold_starts": found.cold_starts,
+        "unknown_ids_of_files": unknown_ids,
+    }
+    show_table(found.table, output, "lists", json=json, also=counts)
     if found.unknown_items:
         print(f"skipped unknown items: {found.unknown_items}", file=sys.stderr)
+    if unknown_ids:
+        print(f"skipped unknown items of --only and --exclude: {unknown_ids}", file=sys.stderr)
     if found.cold_starts:
         print(
             f"histories without a known item, given the most popular: {found.cold_starts}",
             file=sys.stderr,
         )
-    if output is None and not json and len(found.table) > SHOWN:
-        left = len(found.table) - SHOWN
-        print(f"further rows: {left}; -o FILE has all of them", file=sys.stderr)
+
+
+def show_table(
+    table: pl.DataFrame,
+    output: Path | None,
+    name: str,
+    *,
+    json: bool,
+    also: Mapping[str, object] | None = None,
+) -> None:
+    """Tell where a table was written, or print it, or one document with it under `name`."""
+    if json:
+        written = None if output is None else str(output)
+        # Ids may be of a type that JSON does not have, such as dates.
+        as_text = (~selectors.numeric() & ~selectors.string() & ~selectors.boolean()).cast(
+            pl.String
+        )
+        rows = [] if output is not None else table.with_columns(as_text).to_dicts()
+        print_json({"output": written, name: rows, **(also or {})})
+    elif output is not None:
+        print(f"wrote {output}")
+    else:
+        print_table(table.head(SHOWN).rows(), table.columns)
+        if len(table) > SHOWN:
+            left = len(table) - SHOWN
+            print(f"further rows: {left}; -o FILE has all of them", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -13,9 +14,11 @@ from recurra.core.pretrained import resolve
 from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.models import NextItemModel, load_model
 from recurra.recsys.neural import NetworkScorer
-from recurra.recsys.ranking import recommend_items
+from recurra.recsys.ranking import ItemLists, recommend_items
+from recurra.recsys.selection import Selection
 
 ITEMS, HISTORIES = "items.parquet", "histories.parquet"
+EVERYTHING = Selection()
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,12 @@ class Recommender:
         )
 
     def for_users(
-        self, users: Iterable[object] | None = None, k: int = 10, *, filter_seen: bool = True
+        self,
+        users: Iterable[object] | None = None,
+        k: int = 10,
+        *,
+        filter_seen: bool = True,
+        selection: Selection = EVERYTHING,
     ) -> Recommendations:
         """Recommend for users of the log.
 
@@ -123,17 +131,25 @@ class Recommender:
             users: their own ids, compared as text; None: all.
             k: items for each; fewer where there are not as many.
             filter_seen: leave out what a user already has.
+            selection: which items a list may hold.
 
         Raises:
             RecurraError: the log has no such user.
         """
-        places = range(self.log.n_users) if users is None else [self._find(user) for user in users]
+        places = range(self.log.n_users)
+        if users is not None:
+            places = [self.find_user(user) for user in users]
         histories = [self.log.history(place) for place in places]
         names = self.log.users.gather(list(places))
-        return self._lists(names, histories, k, filter_seen)
+        return self._table(names, histories, self.lists(histories, k, filter_seen, selection))
 
     def for_histories(
-        self, histories: Sequence[Sequence[object]], k: int = 10, *, filter_seen: bool = True
+        self,
+        histories: Sequence[Sequence[object]],
+        k: int = 10,
+        *,
+        filter_seen: bool = True,
+        selection: Selection = EVERYTHING,
     ) -> Recommendations:
         """Recommend after histories of anyone, oldest item first, without training anew.
 
@@ -141,33 +157,70 @@ class Recommender:
             histories: items by the log's own ids, compared as text; unknown ones are skipped.
             k: items for each; fewer where there are not as many.
             filter_seen: leave out the items of the history.
+            selection: which items a list may hold.
         """
         known = [self.log.number(history) for history in histories]
         unknown = sum(map(len, histories)) - sum(map(len, known))
         names = pl.Series("history", np.arange(1, len(histories) + 1))
-        return self._lists(names, known, k, filter_seen, unknown)
+        return self._table(names, known, self.lists(known, k, filter_seen, selection), unknown)
 
-    def _find(self, user: object) -> int:
+    def find_user(self, user: object) -> int:
+        """The place in the log of a user, whose id is compared as text.
+
+        Raises:
+            RecurraError: the log has no such user.
+        """
         place = self._place.get(str(user))
         if place is None:
             raise RecurraError(f"the model has no user {user!s}; give --history for a new one")
         return place
 
-    def _lists(
+    def lists(
+        self,
+        histories: Sequence[np.ndarray],
+        k: int,
+        filter_seen: bool = True,
+        selection: Selection = EVERYTHING,
+    ) -> ItemLists:
+        """The lists themselves, in numbers of items: what all other ways to ask go through.
+
+        Args:
+            histories: int32 (n,) numbers of items each, oldest first; an empty one is a cold start.
+            k: items for each; fewer where there are not as many.
+            filter_seen: leave out the items of the history.
+            selection: which items a list may hold.
+
+        Returns:
+            for each history int64 (n,) items, best first, and float32 (n,) scores, NaN for a cold
+            start, which gets the most popular items.
+        """
+        if k < 1:
+            raise RecurraError(f"k is {k}; it must be at least 1")
+        lists = recommend_items(
+            self._scorer, histories, k, filter_seen=filter_seen, choose=selection.top_k
+        )
+        if any(not len(history) for history in histories):
+            ((popular, _),) = selection.top_k(self._popularity[None], k)
+            no_scores = np.full(len(popular), np.nan, np.float32)
+            for row, history in enumerate(histories):
+                if not len(history):
+                    lists[row] = popular, no_scores
+        return lists
+
+    @cached_property
+    def _popularity(self) -> np.ndarray:
+        """How often each item stands in the histories, no item at -inf: float64 (V + 1,)."""
+        counts = np.bincount(self.log.sequence, minlength=self.log.n_items + 1).astype(np.float64)
+        counts[0] = -np.inf
+        return counts
+
+    def _table(
         self,
         names: pl.Series,
         histories: Sequence[np.ndarray],
-        k: int,
-        filter_seen: bool,
+        lists: ItemLists,
         unknown: int = 0,
     ) -> Recommendations:
-        if k < 1:
-            raise RecurraError(f"k is {k}; it must be at least 1")
-        lists = recommend_items(self._scorer, histories, k, filter_seen=filter_seen)
-        cold = [row for row, history in enumerate(histories) if not len(history)]
-        popular = np.arange(1, min(k, self.log.n_items) + 1)  # items are numbered by popularity
-        for row in cold:
-            lists[row] = popular, np.full(len(popular), np.nan, np.float32)
         counts = [len(items) for items, _ in lists]
         items = np.concatenate([*(items for items, _ in lists), np.empty(0, np.int64)])
         scores = np.concatenate([*(scores for _, scores in lists), np.empty(0, np.float32)])
@@ -179,4 +232,4 @@ class Recommender:
                 "score": pl.Series(scores, nan_to_null=True),
             }
         )
-        return Recommendations(table, unknown, len(cold))
+        return Recommendations(table, unknown, sum(not len(history) for history in histories))

@@ -152,9 +152,21 @@ class NextItemTask(Task):
 
 
 def train(
-    split: Split, config: TrainConfig, run_folder: Path, *, progress: bool = True
+    split: Split,
+    config: TrainConfig,
+    run_folder: Path,
+    *,
+    start: NextItemModel | None = None,
+    progress: bool = True,
 ) -> tuple[NextItemModel, FitResult]:
     """Train, or go on with the run in `run_folder`.
+
+    Args:
+        split: what to learn from and to choose by.
+        config: how.
+        run_folder: keeps the state of the run.
+        start: a model to begin with, of the sizes of `config`; None draws new weights.
+        progress: show how far it is.
 
     Returns:
         The model with the best weights by the validation events, and how the run ended.
@@ -163,7 +175,7 @@ def train(
         RecurraError: the run folder cannot be used.
     """
     torch.manual_seed(config.seed)
-    model = build_model(config, split.train)
+    model = start or build_model(config, split.train)
     batches = build_batches(config, split.train)
     steps = config.epochs * len(batches)
     settings = FitConfig(

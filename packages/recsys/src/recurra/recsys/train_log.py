@@ -71,11 +71,8 @@ def train_log(
 
 def tell(path: Path, log: Interactions, report: LogReport) -> None:
     """Say what was made of a file."""
-    found = ", ".join(f"{role} from {name!r}" for role, name in report.columns.items())
-    order = "" if log.times is not None else "; no column of times: the order is that of the rows"
-    say(f"{path}: {found}{order}")
-    for reason, count in report.left_out.items():
-        say(f"{path}: {count} of {report.rows} rows left out: {reason}")
+    for line in report.lines():
+        say(f"{path}: {line}")
     few = int((log.lengths < 3).sum())
     say(
         f"{path}: {len(log)} events of {log.n_users} users and {log.n_items} items; {few} users"

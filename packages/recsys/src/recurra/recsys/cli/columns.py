@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-LogArgument = Annotated[Path, typer.Argument(help="A log: .csv, .tsv, .inter, .txt or .parquet.")]
+LogArgument = Annotated[
+    Path, typer.Argument(help="A log: .csv, .tsv, .inter, .txt, .parquet, or an imported folder.")
+]
 UserOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="Who.")]
 ItemOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="What.")]
 TimeOption = Annotated[
@@ -16,5 +18,9 @@ WeightOption = Annotated[
 ]
 WeightMinOption = Annotated[
     float | None, typer.Option(metavar="X", help="Leave out rows with less weight.")
+]
+KCoreOption = Annotated[
+    int,
+    typer.Option(min=1, metavar="K", help="Leave out users and items with fewer than K events."),
 ]
 SPLIT_HELP = "Judge by the last event of each user (leave-one-out), or by a moment (time)."

@@ -10,6 +10,7 @@ from recurra.core.errors import RecurraError
 from recurra.recsys.cli.columns import (
     SPLIT_HELP,
     ItemOption,
+    KCoreOption,
     LogArgument,
     TimeOption,
     UserOption,
@@ -32,6 +33,7 @@ def evaluate(
     time: TimeOption = None,
     weight: WeightOption = None,
     weight_min: WeightMinOption = None,
+    k_core: KCoreOption = 1,
     split: Annotated[
         str | None, typer.Option(help=f"{SPLIT_HELP} Default: as the model was trained.")
     ] = None,
@@ -53,7 +55,7 @@ def evaluate(
     from recurra.recsys.evaluate import evaluate as run_evaluation
 
     _refuse_to_overwrite([users], force=force)
-    columns = LogColumns(user, item, time, weight, weight_min)
+    columns = LogColumns(user, item, time, weight, weight_min, k_core)
     run_evaluation(model, log, columns, split_by=split, users=users, json=json)
 
 
@@ -68,6 +70,7 @@ def compare(
     time: TimeOption = None,
     weight: WeightOption = None,
     weight_min: WeightMinOption = None,
+    k_core: KCoreOption = 1,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Times that each history is seen.")
@@ -102,7 +105,7 @@ def compare(
     options = {"epochs": epochs, "max_minutes": budget, "seed": seed}
     finished = run_comparison(
         log,
-        LogColumns(user, item, time, weight, weight_min),
+        LogColumns(user, item, time, weight, weight_min, k_core),
         None if models is None else [name.strip() for name in models.split(",")],
         {name: load_recipe(name, (), options) for name in RECIPES},
         run_folder,

@@ -9,6 +9,7 @@ from recurra.core.cli import BudgetOption, JsonOption
 from recurra.recsys.cli.columns import (
     SPLIT_HELP,
     ItemOption,
+    KCoreOption,
     LogArgument,
     TimeOption,
     UserOption,
@@ -31,6 +32,7 @@ def train(
     time: TimeOption = None,
     weight: WeightOption = None,
     weight_min: WeightMinOption = None,
+    k_core: KCoreOption = 1,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Times that each history is seen.")
@@ -64,7 +66,7 @@ def train(
     from recurra.recsys.recipes import load_recipe
     from recurra.recsys.train_log import train_log
 
-    columns = LogColumns(user, item, time, weight, weight_min)
+    columns = LogColumns(user, item, time, weight, weight_min, k_core)
     options = {"epochs": epochs, "patience": patience, "max_minutes": budget, "seed": seed}
     config = load_recipe(model, overrides or (), options)
     finished = train_log(log, columns, model, config, output, run_folder, split_by=split, json=json)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
+
+from recurra.recsys.data.numbering import IdTable, core_members, number_by_count
 
 
 @dataclass(frozen=True)
@@ -28,33 +31,36 @@ class Interactions:
     times: np.ndarray | None = None
 
     @classmethod
-    def from_frame(cls, frame: pl.DataFrame) -> "Interactions":
+    def from_frame(cls, frame: pl.DataFrame, k_core: int = 1) -> "Interactions":
         """Number and order the rows of a log; rows of a user with equal times keep their order.
 
         Args:
             frame: columns "user", "item" of any type, and "time" as numbers, or no such column.
+            k_core: users and items with fewer events are left out, until none is left that has.
         """
-        items = (
-            frame.group_by("item", maintain_order=True)
-            .len()
-            .sort("len", descending=True, maintain_order=True)["item"]
+        tables = IdTable(), IdTable()
+        users, items = (
+            table.codes(frame[name]) for table, name in zip(tables, ("user", "item"), strict=True)
         )
-        users = frame["user"].unique(maintain_order=True)
-        numbered = frame.select(
-            _codes(frame["user"], users).alias("user"),
-            (_codes(frame["item"], items) + 1).alias("item"),
-            *(["time"] if "time" in frame.columns else []),
-        )
-        by = ["user", "time"] if "time" in frame.columns else ["user"]
-        ordered = numbered.sort(by, maintain_order=True)
-        counts = np.bincount(ordered["user"].to_numpy(), minlength=len(users))
-        times = ordered["time"].cast(pl.Float64).to_numpy() if "time" in frame.columns else None
+        times = frame["time"].cast(pl.Float64).to_numpy() if "time" in frame.columns else None
+        ids_of_users, ids_of_items = (table.ids for table in tables)
+        if k_core > 1:
+            sizes = len(ids_of_users), len(ids_of_items)
+            in_users, in_items = core_members(lambda: [(users, items)], *sizes, k_core)
+            kept = in_users[users] & in_items[items]
+            items, times = items[kept], None if times is None else times[kept]
+            users = (np.cumsum(in_users) - 1)[users[kept]]
+            ids_of_users = ids_of_users.filter(in_users)
+        numbers, by_number = number_by_count(np.bincount(items, minlength=len(ids_of_items)))
+        keys = (users,) if times is None else (times, users)
+        order = np.lexsort(keys)
+        counts = np.bincount(users, minlength=len(ids_of_users))
         return cls(
-            users=users,
-            items=items,
+            users=ids_of_users.alias("user"),
+            items=ids_of_items.gather(by_number).alias("item"),
             offsets=np.concatenate([[0], np.cumsum(counts)]),
-            sequence=ordered["item"].cast(pl.Int32).to_numpy(),
-            times=times,
+            sequence=numbers[items[order]],
+            times=None if times is None else times[order],
         )
 
     @property
@@ -112,13 +118,9 @@ class Interactions:
 
         Ids are compared as text, so that "12" finds the item 12: int32 (n,).
         """
-        wanted = pl.Series([str(item) for item in items], dtype=pl.String)
-        codes = _codes(wanted, self.items.cast(pl.String)).drop_nulls()
-        return (codes + 1).cast(pl.Int32).to_numpy()
+        found = (self._numbers.get(str(item)) for item in items)
+        return np.array([number for number in found if number is not None], np.int32)
 
-
-def _codes(values: pl.Series, ids: pl.Series) -> pl.Series:
-    """Places of values in ids, null where one is not there."""
-    table = pl.DataFrame({"id": ids, "code": np.arange(len(ids), dtype=np.int64)})
-    found = pl.DataFrame({"id": values}).join(table, on="id", how="left", maintain_order="left")
-    return found["code"]
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {item: place for place, item in enumerate(self.items.cast(pl.String), 1)}

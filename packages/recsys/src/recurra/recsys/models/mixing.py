@@ -27,7 +27,7 @@ class Rows:
         """The steps of x (B, T, C) that are wanted: x itself, or (B, 1, C)."""
         if self.at is None:
             return x
-        return x[torch.arange(len(x), device=x.device), self.at].unsqueeze(1)
+        return x[torch.arange(x.shape[0], device=x.device), self.at].unsqueeze(1)
 
 
 class Attention(nn.Module):

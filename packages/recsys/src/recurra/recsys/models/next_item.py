@@ -121,7 +121,9 @@ class NextItemModel(Pretrained):
     def encode(self, items: Tensor, at: Tensor | None = None) -> Tensor:
         """Return the last layer's output, (B, T, C), or (B, 1, C) at one step of each row (B,)."""
         inside = items != PAD
-        rows = Rows(items, None if bool(inside.all()) else inside)
+        # What is exported has to hold for rows that are filled up, too.
+        full = not torch.compiler.is_exporting() and bool(inside.all())
+        rows = Rows(items, None if full else inside)
         x = self.dropout(self.embed(items, inside))
         for layer in self.layers[:-1]:
             x = layer(x, rows)

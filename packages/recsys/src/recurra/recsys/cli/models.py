@@ -1,0 +1,78 @@
+"""The commands about models themselves: what one is, one made ONNX."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recurra.core.cli import JsonOption
+from recurra.core.errors import RecurraError
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A folder that `train` made, or a Hub id.")],
+    json: JsonOption = False,
+) -> None:
+    """Describe a model: what it is, what it was trained on and what it was worth then.
+
+    \b
+    Examples:
+      recurra-recsys info model
+      recurra-recsys info model --json
+    """
+    from dataclasses import asdict
+
+    from recurra.core.cli import print_json, print_table
+    from recurra.recsys.info import describe
+
+    facts = describe(model)
+    if json:
+        print_json(asdict(facts))
+        return
+    rows = [
+        ("model", f"{facts.name} ({facts.kind})"),
+        ("parameters", f"{facts.parameters / 1e6:.2f} million"),
+        ("stored", f"{facts.stored_bytes / 1e6:.2f} MB"),
+        ("items", str(facts.items)),
+        ("users", str(facts.users)),
+        ("events", str(facts.events)),
+        *((name, str(value)) for name, value in facts.config.items() if name != "n_items"),
+    ]
+    for name, row in ((facts.metrics or {}).get("test") or {}).items():
+        numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
+        said = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+        rows.append((f"{name}, test", said))
+    print_table(rows, ["", ""])
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A folder that `train` made, or a Hub id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file.")],
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace a file that is there.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a model as ONNX, and check it against torch with onnxruntime.
+
+    It maps histories, as numbers of items, to the scores of all items; rows and lengths are free.
+    The items' own ids are in the file's metadata. Needs the extra `export`.
+
+    \b
+    Example:
+      recurra-recsys export model -o model.onnx
+    """
+    from recurra.core.cli import print_json
+    from recurra.recsys.export import export_onnx
+
+    if output.exists() and not force:
+        raise RecurraError(f"{output} is there already; give --force to replace it")
+    report = export_onnx(model, output)
+    if json:
+        sizes = {"stored_bytes": report.stored_bytes, "max_error": report.max_error}
+        print_json({"output": report.path, **sizes})
+        return
+    typer.echo(
+        f"wrote {report.path} ({report.stored_bytes / 1e6:.2f} MB); "
+        f"largest difference from torch {report.max_error:.1e} of the largest score"
+    )

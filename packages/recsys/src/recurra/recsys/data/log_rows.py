@@ -1,0 +1,277 @@
+"""The rows of a file that can be used, a batch at a time; the others are counted."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from recurra.core.errors import RecurraError
+
+# Names of columns as logs have them, the usual first; RecBole's `user_id:token` is read as user_id.
+NAMES = {
+    role: names.split()
+    for role, names in {
+        "user": "user user_id userid uid customer customer_id customerid visitor_id visitorid"
+        " reviewer_id reviewerid session_id sessionid",
+        "item": "item item_id itemid iid product product_id productid sku movie_id movieid"
+        " article_id track_id asin book_id isbn business_id",
+        "time": "time timestamp ts datetime date event_time created_at t unixreviewtime"
+        " order_date t_dat",
+    }.items()
+}
+WEIGHTS = ["weight", "rating", "stars", "score", "value", "overall"]
+SEPARATORS = ["\t", ";", "|", ","]
+BATCH = 1_000_000  # rows
+# The least that a number must reach to be taken for a time in each unit: all from 1973 on.
+UNITS = [(1e17, "nanoseconds", 1e9), (1e14, "microseconds", 1e6), (1e11, "milliseconds", 1e3)]
+SECONDS_FROM = 1e8
+DATE_FORMATS = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"]
+DATE_FORMATS += [f"{form}%#z" for form in DATE_FORMATS]
+
+
+@dataclass(frozen=True)
+class LogColumns:
+    """Which columns of a file hold what, and what of it counts; None is found by its name.
+
+    Attributes:
+        user, item: ids of any type; those of a text file are text, as they stand there.
+        time: seconds, milliseconds, any other rising number, or dates as ISO 8601 text; a log
+            without one is in the order of its rows.
+        weight: such as a rating, which `weight_min` is about.
+        weight_min: rows below it are left out.
+        k_core: users and items with fewer events are left out, until none is left that has.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    weight: str | None = None
+    weight_min: float | None = None
+    k_core: int = 1
+
+
+@dataclass(frozen=True)
+class LogReport:
+    """What was made of a file.
+
+    Attributes:
+        columns: what each of user, item, time (and weight) was read from.
+        rows: of the file.
+        left_out: how many rows were left out, by reason.
+        times: what the times were taken for, in words; None for a log without.
+    """
+
+    columns: dict[str, str]
+    rows: int
+    left_out: dict[str, int] = field(default_factory=dict)
+    times: str | None = None
+
+    def lines(self) -> list[str]:
+        """What a person should know of it."""
+        read = ", ".join(f"{role} from {name!r}" for role, name in self.columns.items())
+        order = "no column of times: the order is that of the rows"
+        if self.times is not None:
+            order = f"times are {self.times}"
+        lost = [
+            f"{count} of {self.rows} rows left out: {why}" for why, count in self.left_out.items()
+        ]
+        return [f"{read}; {order}", *lost]
+
+
+class LogRows:
+    """Rows with a user, an item and a readable time, in the order of the file.
+
+    Attributes:
+        columns: what each role is read from.
+        rows: of the file, as far as it has been read.
+        left_out: how many rows were left out so far, by reason.
+    """
+
+    def __init__(self, path: Path, asked: LogColumns) -> None:
+        """Find the columns.
+
+        Raises:
+            RecurraError: the file cannot be read, or a column is missing.
+        """
+        if asked.k_core < 1:
+            raise RecurraError(f"k_core is {asked.k_core}; it must be at least 1")
+        self._path = path
+        self._asked = asked
+        self._table = scan_table(path)
+        with table_errors(path):
+            names = self._table.collect_schema().names()
+        self.columns = _find_columns(names, asked, path)
+        self.rows = 0
+        self.left_out: Counter[str] = Counter()
+        self._dates: bool | None = None  # times are dates; not known before the first readable one
+        self._largest = 0.0
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """Yield the usable rows: "user", "item" and, if there are times, "time" as float64.
+
+        Numbers are as they are, see `time_unit`; dates are seconds.
+
+        Raises:
+            RecurraError: the file breaks off, or is no table further on.
+        """
+        wanted = self._table.select(pl.col(n).alias(role) for role, n in self.columns.items())
+        frame = None
+        for frame in self._read(wanted):
+            self.rows += len(frame)
+            yield self._usable(frame)
+        if frame is None:  # a header without rows
+            yield self._usable(wanted.collect())
+
+    def _read(self, wanted: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+        with table_errors(self._path):
+            yield from wanted.collect_batches(chunk_size=BATCH, maintain_order=True)
+
+    def time_unit(self) -> tuple[str | None, float]:
+        """What the times are, in words, and what makes them seconds; after the last batch."""
+        if "time" not in self.columns:
+            return None, 1.0
+        if self._dates:
+            return "dates", 1.0
+        for least, name, divisor in UNITS:
+            if self._largest >= least:
+                return name, divisor
+        return ("seconds" if self._largest >= SECONDS_FROM else "numbers that rise"), 1.0
+
+    def report(self) -> LogReport:
+        """What was made of the rows; after the last batch."""
+        return LogReport(self.columns, self.rows, dict(self.left_out), self.time_unit()[0])
+
+    def _usable(self, frame: pl.DataFrame) -> pl.DataFrame:
+        for role in ("user", "item"):
+            frame = self._keep(frame, f"no {role}", _present(frame, role))
+        if "weight" in self.columns:
+            least = self._asked.weight_min or 0.0
+            frame = frame.with_columns(pl.col("weight").cast(pl.Float64, strict=False))
+            reason = f"{self.columns['weight']} below {least:g}"
+            frame = self._keep(frame, reason, pl.col("weight") >= least).drop("weight")
+        if "time" in self.columns:
+            frame = frame.with_columns(self._times(frame["time"]).alias("time"))
+            frame = self._keep(frame, "unreadable time", pl.col("time").is_finite())
+            largest = frame["time"].abs().max()
+            self._largest = max(self._largest, largest if isinstance(largest, float) else 0.0)
+        return frame
+
+    def _keep(self, frame: pl.DataFrame, reason: str, wanted: pl.Expr) -> pl.DataFrame:
+        kept = frame.filter(wanted.fill_null(False))
+        if len(kept) < len(frame):
+            self.left_out[reason] += len(frame) - len(kept)
+        return kept
+
+    def _times(self, times: pl.Series) -> pl.Series:
+        """Numbers as they are, dates in seconds; what cannot be read is null or NaN."""
+        if times.dtype.is_temporal():
+            self._dates = True
+            return _seconds(times)
+        if times.dtype != pl.String:
+            return times.cast(pl.Float64, strict=False)
+        if self._dates is None:
+            readable = times.filter(_numbers(times).is_finite() | _dates(times).is_not_null())
+            if len(readable):
+                self._dates = _numbers(readable.head(1)).is_null().all()
+        return _dates(times) if self._dates else _numbers(times)
+
+
+def scan_table(path: Path) -> pl.LazyFrame:
+    """Open a table by its name: .parquet, or text with a header, of which all is text.
+
+    The separator of a text is the one that the header has most of; .gz is unpacked.
+
+    Raises:
+        RecurraError: there is no such file.
+    """
+    if path.is_dir():
+        raise RecurraError(f"{path} is a folder; give the file of the log")
+    if not path.is_file():
+        raise RecurraError(f"{path}: no such file")
+    with table_errors(path):
+        if path.suffix == ".parquet":
+            return pl.scan_parquet(path)
+        return pl.scan_csv(path, separator=_separator(path), infer_schema=False)
+
+
+@contextmanager
+def table_errors(path: Path) -> Iterator[None]:
+    """Turn what polars says of a file into one line."""
+    try:
+        yield
+    except pl.exceptions.NoDataError as error:
+        raise RecurraError(f"{path} is empty") from error
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        first = (str(error).strip().splitlines() or ["?"])[0]
+        raise RecurraError(f"{path} cannot be read as a table: {first}") from error
+
+
+def _separator(path: Path) -> str:
+    import gzip
+
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", errors="replace") as file:
+        header = file.readline()
+    return max(SEPARATORS, key=lambda separator: (header.count(separator), separator == ","))
+
+
+def _find_columns(names: list[str], asked: LogColumns, path: Path) -> dict[str, str]:
+    """What each role is read from; user and item must be there."""
+    plain = {name.split(":")[0].strip().lower().replace(" ", "_"): name for name in names}
+    found = {}
+    for role, usual_names in NAMES.items():
+        given = getattr(asked, role)
+        name = given if given in names else plain.get((given or "").lower())
+        if given is None:
+            name = next((plain[usual] for usual in usual_names if usual in plain), None)
+        if name is None and (given is not None or role != "time"):
+            missing = f"column {given!r}" if given else f"a column of {role}s"
+            raise RecurraError(
+                f"{path} has not {missing}; it has {', '.join(names)}: give --{role} NAME"
+            )
+        if name is not None:
+            found[role] = name
+    if asked.weight_min is not None:
+        weights = [asked.weight] if asked.weight else WEIGHTS
+        weight = next((plain[name.lower()] for name in weights if name.lower() in plain), None)
+        if weight is None:
+            raise RecurraError(f"{path} has no column {' or '.join(weights)}: give --weight NAME")
+        found["weight"] = weight
+    return found
+
+
+def _present(frame: pl.DataFrame, role: str) -> pl.Expr:
+    column = pl.col(role)
+    if frame[role].dtype.is_float():
+        return column.is_not_nan()
+    if frame[role].dtype == pl.String:
+        return column.str.strip_chars() != ""
+    return column.is_not_null()
+
+
+def _numbers(times: pl.Series) -> pl.Series:
+    return times.str.strip_chars().cast(pl.Float64, strict=False)
+
+
+def _dates(times: pl.Series) -> pl.Series:
+    """Seconds of ISO 8601 text, without a zone taken as UTC; null where it is none.
+
+    Each row is read by the first format that fits it, so that no row changes what another means.
+    """
+    text = times.str.strip_chars().str.replace("T", " ", literal=True)
+    text = text.str.replace("Z$", "+0000").str.replace(r"^(\d{4}-\d\d-\d\d)$", "$1 00:00")
+    found = pl.repeat(None, len(text), dtype=pl.Float64, eager=True)
+    for form in DATE_FORMATS:
+        if not found.null_count():
+            break
+        zone = "UTC" if form.endswith("z") else None
+        parsed = text.str.to_datetime(form, strict=False, time_unit="us", time_zone=zone)
+        found = found.zip_with(found.is_not_null(), _seconds(parsed))
+    return found
+
+
+def _seconds(times: pl.Series) -> pl.Series:
+    return times.cast(pl.Datetime("us")).cast(pl.Int64).cast(pl.Float64) / 1e6

@@ -1,0 +1,122 @@
+"""The routes: what may be asked, and one line for what may not."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import FastAPI, Request
+from fastapi import Query as Parameter
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from starlette.exceptions import HTTPException
+
+from recurra.core.errors import RecurraError
+from recurra.recsys.serving.batching import Batcher
+from recurra.recsys.serving.limits import LimitedRequests, RequestError, ServeLimits
+from recurra.recsys.serving.metrics import ServiceMetrics
+from recurra.recsys.serving.service import Query, Service
+
+Id = StrictStr | StrictInt | StrictFloat
+LOOPBACK = {"127.0.0.1", "::1"}
+
+
+class Wanted(BaseModel):
+    """The body of `/recommend`: a history of anyone, or a user of the log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    history: list[Id] | None = None
+    user: Id | None = None
+    k: StrictInt = Field(10, ge=1)
+    seen: StrictBool = False
+
+
+def create_service_app(
+    service: Service, metrics: ServiceMetrics, limits: ServeLimits
+) -> LimitedRequests:
+    """Make the application: `/recommend`, `/similar`, `/health`, `/metrics` and `/reload`."""
+    batcher: Batcher[Query, dict[str, object] | RequestError]
+    batcher = Batcher(service.recommend, limits)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        work = asyncio.create_task(batcher.run())
+        yield
+        work.cancel()
+
+    app = FastAPI(title="recurra-recsys", lifespan=lifespan, docs_url=None, redoc_url=None)
+    _answer_errors_in_one_line(app)
+
+    @app.post("/recommend")
+    async def recommend(wanted: Wanted) -> JSONResponse:
+        if (wanted.history is None) == (wanted.user is None):
+            raise RequestError(400, "give a history or a user, one of the two")
+        if len(wanted.history or ()) > limits.events:
+            raise RequestError(400, f"the history has over {limits.events} events; send the last")
+        query = Query(wanted.history, wanted.user, _checked(wanted.k, limits), not wanted.seen)
+        answer = await batcher.ask(query)
+        if isinstance(answer, RequestError):
+            raise answer
+        return JSONResponse(answer)
+
+    @app.get("/similar")
+    async def similar(item: str, k: Annotated[int, Parameter(ge=1)] = 10) -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(service.similar, item, _checked(k, limits)))
+
+    @app.get("/health")
+    async def health() -> JSONResponse:
+        return JSONResponse(service.health())
+
+    @app.get("/metrics")
+    async def measured() -> JSONResponse:
+        return JSONResponse(metrics.document())
+
+    @app.post("/reload")
+    async def reload(request: Request) -> JSONResponse:
+        if request.client is None or request.client.host not in LOOPBACK:
+            raise RequestError(403, "only this machine itself may reload the model")
+        try:
+            await asyncio.to_thread(service.reload)
+        except RecurraError as error:
+            raise RequestError(409, f"the old model stays: {error}") from error
+        return JSONResponse(service.health())
+
+    return LimitedRequests(app, limits, metrics)
+
+
+def _checked(k: int, limits: ServeLimits) -> int:
+    if k > limits.k:
+        raise RequestError(400, f"k is {k}; it must be at most {limits.k}")
+    return k
+
+
+def _answer_errors_in_one_line(app: FastAPI) -> None:
+    def line(status: int, message: str) -> JSONResponse:
+        return JSONResponse({"error": message}, status)
+
+    @app.exception_handler(RequestError)
+    async def refused(request: Request, error: RequestError) -> JSONResponse:
+        return line(error.status, str(error))
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        return line(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        if request.method == "POST" and _media_type(request) != "application/json":
+            return line(415, "the body must be JSON, sent with Content-Type: application/json")
+        first = error.errors()[0]
+        # A union tells of each of its members; where the value is comes before what it is not.
+        where = [str(part) for part in first["loc"][1:] if not str(part).startswith("constrained")]
+        return line(400, f"{'.'.join(where) or 'body'}: {first['msg']}")
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        return line(500, "a bug; the server's log has the traceback")
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

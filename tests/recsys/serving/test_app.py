@@ -1,0 +1,228 @@
+"""The application without a network: what is asked together, refused, counted."""
+
+import asyncio
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from recurra.recsys import Recommender
+from recurra.recsys.serving.app import create_service_app
+from recurra.recsys.serving.batching import Batcher
+from recurra.recsys.serving.limits import RequestError, ServeLimits
+from recurra.recsys.serving.metrics import BINS, ServiceMetrics
+from recurra.recsys.serving.service import Query, Service
+from recurra.recsys.similar import SimilarItems
+
+
+@pytest.fixture
+def folder(model, log, tmp_path):
+    Recommender(model, log).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def service(folder):
+    return Service(str(folder), ServiceMetrics())
+
+
+JSON = b"application/json"
+
+
+async def call(app, method, path, body=b"", query=b"", client="127.0.0.1", kind=JSON):
+    """One request through the application: its status and document."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", kind)]
+    scope = {"type": "http", "method": method, "path": path, "query_string": query}
+    scope |= {"headers": headers, "client": (client, 1), "http_version": "1.1"}
+    await app(scope, receive, send)
+    return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
+
+
+def ask(service, *requests, limits=None):
+    """What requests that come at the same moment get."""
+    app = create_service_app(service, service._metrics, limits or ServeLimits())
+
+    async def together():
+        fastapi = app._app
+        async with fastapi.router.lifespan_context(fastapi):
+            return await asyncio.gather(*(call(app, *request) for request in requests))
+
+    return asyncio.run(together())
+
+
+def recommend(**body):
+    return "POST", "/recommend", json.dumps(body).encode()
+
+
+def test_what_is_asked_together_is_answered_as_alone_whatever_each_wants(service):
+    requests = [
+        recommend(history=["pot", "boat"], k=2),
+        recommend(history=["pot"], k=5, seen=True),
+        recommend(user="ann", k=1),
+        recommend(user="dan"),
+        recommend(history=[]),
+        recommend(history=["pot"], k=3),
+    ]
+    together = ask(service, *requests)
+    assert together == [ask(service, request)[0] for request in requests]
+    assert [status for status, _ in together] == [200, 200, 200, 404, 200, 200]
+    assert [len(found.get("items", ())) for _, found in together] == [2, 5, 1, 0, 5, 3]
+    assert together[0][1]["unknown_items"] == 1
+    assert together[3][1] == {"error": "the model has no user dan; give --history for a new one"}
+    assert together[4][1]["cold_start"]
+    assert together[4][1]["items"][0] == {"rank": 1, "item": "pot", "score": None}
+
+
+def test_lists_are_those_of_the_recommender_to_the_bit(service, folder):
+    ((_, found),) = ask(service, recommend(history=["tea", "cup"], k=3))
+    table = Recommender.from_pretrained(folder).for_histories([["tea", "cup"]], 3).table
+    assert found["items"] == table.drop("history").select("rank", "item", "score").to_dicts()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "message"),
+    [
+        (("POST", "/recommend", b"{"), 400, "JSON decode error"),
+        (("POST", "/recommend", b"[]"), 400, "body: Input should be"),
+        (recommend(history=["pot"], user="ann"), 400, "give a history or a user"),
+        (recommend(), 400, "give a history or a user"),
+        (recommend(history="pot"), 400, "history: Input should be a valid list"),
+        (recommend(history=[None]), 400, "history.0"),
+        (recommend(history=["pot"], k=0), 400, "k: Input should be greater"),
+        (recommend(history=["pot"], k="5"), 400, "k: Input should be a valid integer"),
+        (recommend(history=["pot"], k=21), 400, "k is 21; it must be at most 20"),
+        (recommend(history=["pot"] * 51), 400, "over 50 events"),
+        (recommend(history=["pot"], n=3), 400, "n: Extra inputs are not permitted"),
+        (recommend(history=["p" * 5000]), 413, "the body is over 4096 bytes"),
+        (("GET", "/similar"), 400, "item: Field required"),
+        (("GET", "/similar", b"", b"item=boat"), 404, "does not know the item boat"),
+        (("GET", "/recommend"), 405, "GET /recommend: Method Not Allowed"),
+        (("GET", "/other"), 404, "GET /other: Not Found"),
+        ((*recommend(user="ann"), b"", "127.0.0.1", b"text/plain"), 415, "must be JSON"),
+        (("POST", "/reload", b"", b"", "10.0.0.7"), 403, "only this machine"),
+    ],
+)
+def test_a_bad_request_gets_one_line(service, request_, status, message):
+    limits = ServeLimits(body_bytes=4096, events=50, k=20)
+    ((got, document),) = ask(service, request_, limits=limits)
+    assert got == status
+    assert list(document) == ["error"]
+    assert message in document["error"]
+    assert "\n" not in document["error"]
+
+
+def test_health_and_metrics_tell_what_was_done(service):
+    ask(service, recommend(user="ann"), recommend(user="bob"), recommend(), ("GET", "/a"))
+    (_, health), (_, metrics) = ask(service, ("GET", "/health"), ("GET", "/metrics"))
+    assert (health["items"], health["users"], health["status"]) == (5, 3, "ok")
+    assert metrics["requests"]["/recommend"] == {"200": 2, "400": 1}
+    assert metrics["requests"]["other"] == {"404": 1}
+    assert metrics["batches"] * metrics["mean_batch"] == 2
+
+
+def test_a_model_that_does_not_load_leaves_the_old_one(service, folder):
+    (folder / "items.parquet").rename(folder / "gone.parquet")
+    ((status, found),) = ask(service, ("POST", "/reload"))
+    assert status == 409
+    assert "the old model stays" in found["error"]
+    assert ask(service, recommend(user="ann"))[0][0] == 200
+
+
+def test_a_bug_is_told_as_one_and_the_next_request_is_answered(service, monkeypatch):
+    def broken(queries):
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(service, "recommend", lambda queries: broken(queries))
+    app = create_service_app(service, service._metrics, ServeLimits())
+
+    async def twice():
+        fastapi = app._app
+        async with fastapi.router.lifespan_context(fastapi):
+            with pytest.raises(ZeroDivisionError):  # for the log of the server
+                await call(app, *recommend(user="ann"))
+            return await call(app, "GET", "/metrics")
+
+    _, metrics = asyncio.run(twice())
+    assert metrics["requests"]["/recommend"] == {"500": 1}
+
+
+def test_the_batch_is_what_has_come_meanwhile_and_no_more_than_its_limit():
+    begun, go_on, batches = threading.Event(), threading.Event(), []
+
+    def answer(queries):
+        begun.set()
+        go_on.wait()
+        batches.append(list(queries))
+        return [2 * query for query in queries]
+
+    async def main():
+        batcher = Batcher(answer, ServeLimits(batch=3, waiting=5))
+        work = asyncio.create_task(batcher.run())
+        first = asyncio.create_task(batcher.ask(1))
+        await asyncio.to_thread(begun.wait)
+        rest = [asyncio.create_task(batcher.ask(n)) for n in range(2, 7)]
+        await asyncio.sleep(0)
+        with pytest.raises(RequestError, match="5 requests wait already"):
+            await batcher.ask(7)
+        rest[1].cancel()
+        go_on.set()
+        answers = await asyncio.gather(first, *rest, return_exceptions=True)
+        work.cancel()
+        return answers
+
+    answers = asyncio.run(main())
+    assert batches == [[1], [2, 4, 5], [6]]
+    assert [answers[i] for i in (0, 1, 3, 4, 5)] == [2, 4, 8, 10, 12]
+
+
+def test_an_answer_that_takes_too_long_is_given_up():
+    go_on = threading.Event()
+
+    async def main():
+        batcher = Batcher(lambda queries: [go_on.wait()], ServeLimits(seconds=0.05))
+        work = asyncio.create_task(batcher.run())
+        with pytest.raises(RequestError, match=r"no answer within 0\.05 s") as caught:
+            await batcher.ask("slow")
+        go_on.set()
+        work.cancel()
+        return caught.value.status
+
+    assert asyncio.run(main()) == 503
+
+
+def test_quantiles_are_within_a_bin_of_the_truth():
+    metrics, rng = ServiceMetrics(), np.random.default_rng(0)
+    seconds = rng.lognormal(-4, 1, 2000)
+    for value in seconds:
+        metrics.observe("/recommend", 200, value)
+    found = metrics.document()["recommend_ms"]
+    for share in (50, 90, 99):
+        true = 1000 * np.quantile(seconds, share / 100)
+        assert true * 0.99 <= found[f"p{share}"] <= true * (BINS[1] / BINS[0]) * 1.01
+
+
+def test_service_recommends_for_queries_of_both_kinds_in_one_call(service):
+    queries = [Query(None, "ann", 2, True), Query(["pot", "tea", "cup"], None, 2, True)]
+    user, history = service.recommend(queries)
+    assert user == history
+
+
+def test_similar_items_are_those_of_the_smallest_angle(model, log):
+    table = model.output_table.detach().double().numpy()[1:]
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    cosines = table @ table[log.items.to_list().index("cup")]
+    order = np.argsort(-cosines)
+    found = SimilarItems(Recommender(model, log)).of("cup", k=10)
+    assert found["item"].to_list() == [log.items[int(place)] for place in order[1:]]
+    np.testing.assert_allclose(found["cosine"].to_numpy(), cosines[order[1:]], atol=1e-6)
+    assert len(SimilarItems(Recommender(model, log)).of("cup", k=2)) == 2

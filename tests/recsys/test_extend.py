@@ -1,0 +1,91 @@
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from recurra.core.cli import run
+from recurra.recsys import Recommender
+from recurra.recsys.cli import PACKAGE, app
+from recurra.recsys.data import Interactions
+from recurra.recsys.extend import grow_model, join_logs
+from recurra.recsys.models import Bert4Rec, Bert4RecConfig, SasRec, SasRecConfig
+from recurra.recsys.neural import NetworkScorer
+
+NEW = {"bob": ["kettle", "jug"], "dan": ["kettle", "pan", "pot"], "ann": ["pot"]}
+
+
+@pytest.fixture
+def new():
+    rows = [(user, item) for user, items in NEW.items() for item in items]
+    return Interactions.from_frame(pl.DataFrame(rows, schema=["user", "item"], orient="row"))
+
+
+def history(log, user):
+    numbers = log.history(log.users.to_list().index(user))
+    return log.items.gather(numbers - 1).to_list()
+
+
+def test_new_events_come_behind_the_old_and_ids_keep_their_numbers(log, new):
+    joined = join_logs(log, new)
+    assert joined.items.to_list() == [*log.items.to_list(), "kettle", "pan"]
+    assert joined.users.to_list() == ["ann", "bob", "cyd", "dan"]
+    assert history(joined, "ann") == ["pot", "tea", "cup", "pot"]
+    assert history(joined, "bob") == ["pot", "tea", "cup", "pot", "mug", "kettle", "jug"]
+    assert history(joined, "cyd") == ["jug"]
+    assert history(joined, "dan") == ["kettle", "pan", "pot"]
+
+
+def test_ids_that_are_numbers_meet_text_and_stay_numbers_where_they_can():
+    def log(*items):
+        return Interactions.from_frame(pl.DataFrame({"user": ["u"] * len(items), "item": items}))
+
+    assert join_logs(log(7, 8), log("8", "9")).items.to_list() == [7, 8, 9]
+    assert join_logs(log(7, 8), log("8", "x")).items.to_list() == ["7", "8", "x"]
+
+
+@pytest.mark.parametrize("n_new", [1, 7, 60])
+@pytest.mark.parametrize("kind", [Bert4Rec, SasRec])
+def test_old_items_score_the_same_to_the_bit(kind, n_new):
+    torch.manual_seed(0)
+    config = {Bert4Rec: Bert4RecConfig, SasRec: SasRecConfig}[kind](n_items=301, max_len=20)
+    model, rng = kind(config).eval(), np.random.default_rng(0)
+    sequence = rng.integers(1, 302 + n_new, 900).astype(np.int32)
+    ids = pl.Series(np.arange(301 + n_new))
+    log = Interactions(pl.Series(["u"]), ids, np.array([0, 900]), sequence)
+    histories = [rng.integers(1, 302, n) for n in (1, 5, 19, 40)]
+    before = NetworkScorer(model).score(histories)
+    after = NetworkScorer(grow_model(model, log)).score(histories)
+    np.testing.assert_array_equal(after[:, :302], before)
+    assert np.isfinite(after).all()
+    assert after.shape[1] == 302 + n_new
+
+
+def test_a_new_item_begins_as_the_mean_of_its_old_neighbours(model, log, new):
+    joined = join_logs(log, new)
+    grown = grow_model(model, joined)
+    table, old = grown.item_embedding.weight, model.item_embedding.weight
+    jug, pot, mug = (old[joined.number([name])[0]] for name in ("jug", "pot", "mug"))
+    # bob: cup pot mug KETTLE jug; dan: KETTLE pan pot
+    around = torch.stack([pot, mug, jug, pot]).mean(dim=0)
+    torch.testing.assert_close(table[joined.number(["kettle"])[0]], around)
+    torch.testing.assert_close(table[joined.number(["pan"])[0]], pot)
+    torch.testing.assert_close(table[grown.mask_id], old[model.mask_id], rtol=0, atol=0)
+
+
+def test_an_extended_model_knows_new_users_and_items(model, log, tmp_path, capsys):
+    Recommender(model, log).save(tmp_path / "model")
+    rows = [(user, item) for user, items in NEW.items() for item in items]
+    pl.DataFrame(rows, schema=["user", "item"], orient="row").write_csv(tmp_path / "new.csv")
+    folders = [str(tmp_path / name) for name in ("model", "new.csv", "extended")]
+    command = ["extend", *folders[:2], "-o", folders[2]]
+    assert run(app, PACKAGE, [*command, "--epochs", "0"]) == 0
+    assert "6 new events, 1 new users and 2 new items" in capsys.readouterr().out
+    recommender = Recommender.from_pretrained(folders[2])
+    assert "kettle" in recommender.for_users(["ann"], 9).table["item"].to_list()
+    assert recommender.for_users(["dan"], 9).table.height == 4
+    assert run(app, PACKAGE, [*command, "--epochs", "2"]) == 0
+    learnt = Recommender.from_pretrained(folders[2])
+    assert learnt.log.items.equals(recommender.log.items)
+    assert not torch.equal(
+        learnt.model.item_embedding.weight, recommender.model.item_embedding.weight
+    )
