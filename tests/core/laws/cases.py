@@ -16,7 +16,7 @@ CALLED_FOR: dict[str, Callable[[Case], bool]] = {
     "masked": lambda case: case.mask is not None,
     "linearity": lambda case: bool(case.linear_in),
     "16 bits": lambda case: case.kernel,
-    "autocast": lambda case: not case.kernel,
+    "layer": lambda case: not case.kernel,
     "decay": lambda case: case.decay is not None,
     "slow decay": lambda case: case.held is not None,
     "state size": lambda case: case.state_size is not None,
