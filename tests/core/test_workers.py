@@ -21,8 +21,8 @@ def test_an_exception_gives_up_what_is_in_work_and_what_waits():
     begun, ended = threading.Semaphore(0), []
 
     def work(name):
-        begun.release()
         try:
+            begun.release()
             while True:
                 time.sleep(0.001)
         except Interrupted:
@@ -48,8 +48,8 @@ def test_an_interruption_reaches_the_workers_of_a_worker():
     begun = threading.Event()
 
     def inner():
-        begun.set()
         try:
+            begun.set()
             while True:
                 time.sleep(0.001)
         except Interrupted:
@@ -72,6 +72,59 @@ def test_an_interruption_reaches_the_workers_of_a_worker():
     with pytest.raises(RuntimeError), Workers(1) as workers:
         leave(workers)
     assert ended == ["inner", "outer"]
+
+
+def test_work_in_a_thread_that_was_still_being_started_is_waited_for(monkeypatch):
+    begun, ended = threading.Event(), []
+    start = threading.Thread.start
+
+    def work():
+        try:
+            begun.set()
+            while True:
+                time.sleep(0.001)
+        except Interrupted:
+            time.sleep(0.05)  # what it cleans up takes a moment
+            ended.append("work")
+            raise
+
+    def start_and_be_interrupted(thread):
+        start(thread)
+        begun.wait()
+        raise Interrupted
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_be_interrupted)
+    with pytest.raises(Interrupted), Workers(1) as workers:
+        workers.submit(work)
+    assert ended == ["work"]
+
+
+def test_work_that_was_taken_but_had_not_begun_never_does(monkeypatch):
+    taken, left, begun = threading.Event(), threading.Event(), []
+    current = threading.current_thread
+
+    class Pool(Workers):
+        def shutdown(self, wait=True, **options):
+            if wait:  # all threads at work were interrupted before
+                left.set()
+            super().shutdown(wait, **options)
+
+    def known_late():
+        thread = current()
+        if thread is not threading.main_thread():
+            taken.set()
+            left.wait()
+        return thread
+
+    def leave(workers):
+        workers.submit(begun.append, "work")
+        taken.wait()
+        raise RuntimeError
+
+    monkeypatch.setattr(threading, "current_thread", known_late)
+    with pytest.raises(RuntimeError), Pool(1) as workers:
+        leave(workers)
+    assert begun == []
 
 
 def test_work_has_the_context_of_who_submitted_it():

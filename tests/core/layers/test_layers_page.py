@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.core.law_cases import CASES
+from tests.core.laws.cases import CASES
 from torch import nn
 
 from recurra.core import kernels, layers

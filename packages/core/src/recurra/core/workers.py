@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from recurra.core.interruption import interrupt_thread
+from recurra.core.interruption import Interrupted, interrupt_thread
 
 _MOMENT = 0.1  # seconds; no exception reaches a thread while it waits
 
@@ -26,6 +26,7 @@ class Workers(ThreadPoolExecutor):
         super().__init__(count)
         self._guard = threading.Lock()
         self._working: set[threading.Thread] = set()
+        self._given_up = False
 
     def submit(
         self,
@@ -41,6 +42,8 @@ class Workers(ThreadPoolExecutor):
             thread = threading.current_thread()
             try:
                 with self._guard:
+                    if self._given_up:  # this was taken from the queue just before
+                        raise Interrupted
                     self._working.add(thread)
                 return context.run(fn, *args, **kwargs)
             finally:
@@ -56,12 +59,19 @@ class Workers(ThreadPoolExecutor):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        given_up: list[threading.Thread] = []
         if kind is not None:
             self.shutdown(wait=False, cancel_futures=True)
             with self._guard:
-                for thread in self._working:
+                self._given_up = True
+                given_up = list(self._working)
+                for thread in given_up:
                     interrupt_thread(thread)
         super().__exit__(kind, error, trace)
+        # The pool does not know of a thread that was starting when an interruption came: it notes
+        # one after its start.
+        for thread in given_up:
+            thread.join()
 
 
 def result_of(future: Future[Result]) -> Result:

@@ -4,71 +4,25 @@ A law that a case's declarations do not call for is not collected; the last line
 counts those. What only one kernel or layer promises is tested in its own file.
 """
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from tests.core.law_cases import Case, Size, Tensors, cases
+from tests.core.laws.case import Case, Size, Tensors
+from tests.core.laws.checks import (
+    assert_near,
+    assert_results_near,
+    assert_states_near,
+    floating,
+    gradients,
+    law,
+    leaves_of,
+)
 from torch import Tensor
 
-Result = tuple[Tensor, Tensors, Tensors]
 BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-12}
 EDGES = [0, 1, 2, 63, 64, 65, 127]  # steps, about a block of 64
 LONG = [257, pytest.param(10_000, marks=pytest.mark.slow)]
-
-
-def law(name: str | None = None, *, slow_for_layers: bool = False) -> pytest.MarkDecorator:
-    """Run a test on every case that calls for a law, or on all."""
-    marked = [
-        pytest.param(case, marks=pytest.mark.slow if slow_for_layers and not case.kernel else ())
-        for case in cases(name)
-    ]
-    return pytest.mark.parametrize("case", marked, ids=[case.name for case in cases(name)])
-
-
-def assert_near(got: Tensor, expected: Tensor, bound: float = 1e-12) -> None:
-    """Hold the largest error against max(1, largest value)."""
-    assert got.shape == expected.shape
-    if expected.numel():
-        scale = max(1.0, float(expected.detach().abs().max()))
-        error = float((got.double() - expected.double()).detach().abs().max())
-        assert error <= bound * scale, f"error {error:.3g}, largest value {scale:.3g}"
-
-
-def assert_states_near(got: Tensors, expected: Tensors, bound: float = 1e-12) -> None:
-    assert got.keys() == expected.keys()
-    for name, value in expected.items():
-        assert_near(got[name], value, bound)
-
-
-def assert_results_near(expected: Result, got: Result, bound: float = 1e-12) -> None:
-    """Hold two runs against each other: y, the last state and the gradients."""
-    assert_near(got[0], expected[0], bound)
-    assert_states_near(got[1], expected[1], bound)
-    assert_states_near(got[2], expected[2], bound)
-
-
-def floating(tensors: Tensors) -> Tensors:
-    return {name: x for name, x in tensors.items() if x.is_floating_point()}
-
-
-def gradients(y: Tensor, state: Tensors, leaves: Tensors) -> Tensors:
-    """Return the gradients of a fixed random projection of y and the state; unused leaves get 0."""
-    generator = torch.Generator().manual_seed(5)
-
-    def projected(x: Tensor) -> Tensor:
-        weights = torch.randn(x.shape, dtype=torch.float64, generator=generator)
-        return (x * weights.to(x.dtype)).double().sum()
-
-    total = projected(y) + sum(projected(x) for x in state.values() if x.requires_grad)
-    leaf = list(leaves.values())
-    found = torch.autograd.grad(total, leaf, retain_graph=True, materialize_grads=True)
-    return dict(zip(leaves, found, strict=True))
-
-
-def leaves_of(tensors: Tensors) -> Tensors:
-    return {
-        k: v.detach().clone().requires_grad_() if v.is_floating_point() else v
-        for k, v in tensors.items()
-    }
 
 
 @law()
@@ -102,25 +56,38 @@ def test_any_head_size_equals_the_reference(case: Case, width: int) -> None:
     assert_states_near(last, expected_last)
 
 
-@law()
-def test_gradients_and_gradients_of_gradients_are_right(case: Case) -> None:
-    """Each element of a kernel's inputs on its own; a layer's many weights in random directions."""
+def two_calls(case: Case) -> tuple[Callable[..., tuple[Tensor, Tensor]], list[Tensor]]:
+    """A function of all inputs and states, and their values, to check the gradients of.
+
+    Its second call shows the gradient that passes through the returned state.
+    """
     size = Size(rows=1, steps=3, width=2)
     inputs, state = leaves_of(case.inputs(size)), leaves_of(case.state(size))
     after = case.inputs(size, seed=1)
     names = [*floating(inputs)], [*floating(state)]
 
-    def two_calls(*values: Tensor) -> tuple[Tensor, Tensor]:
-        """The second call shows the gradient that passes through the returned state."""
+    def call_twice(*values: Tensor) -> tuple[Tensor, Tensor]:
         given = inputs | dict(zip(names[0], values, strict=False))
         before = state | dict(zip(names[1], values[len(names[0]) :], strict=True))
         y, middle = case.run(given, before, None, "auto")
         weights = {k: v for k, v in given.items() if k not in case.along_time}
         return y, case.run(after | weights, middle, None, "auto")[0]
 
-    values = [*floating(inputs).values(), *floating(state).values()]
-    assert torch.autograd.gradcheck(two_calls, values, fast_mode=not case.kernel)
-    assert torch.autograd.gradgradcheck(two_calls, values, fast_mode=True)
+    return call_twice, [*floating(inputs).values(), *floating(state).values()]
+
+
+@law()
+def test_gradients_and_gradients_of_gradients_are_right(case: Case) -> None:
+    """Each element of a kernel's inputs on its own, a layer's many weights in random directions."""
+    call_twice, values = two_calls(case)
+    assert torch.autograd.gradcheck(call_twice, values, fast_mode=not case.kernel)
+    assert torch.autograd.gradgradcheck(call_twice, values, fast_mode=True)
+
+
+@pytest.mark.slow
+@law("layer")
+def test_the_gradient_to_each_element_of_a_layer_is_right(case: Case) -> None:
+    assert torch.autograd.gradcheck(*two_calls(case))
 
 
 @law()
@@ -337,7 +304,7 @@ def test_16_bit_inputs_give_outputs_in_16_bits_and_states_in_32(
     assert_near(y, expected, 1e-2)
 
 
-@law("autocast")
+@law("layer")
 def test_under_bf16_autocast_the_outputs_are_close(case: Case) -> None:
     inputs = case.inputs(Size(steps=40), dtype=torch.float32)
     expected, _ = case.run(inputs, None, None, "auto")
@@ -364,48 +331,3 @@ def test_a_decay_in_bf16_is_refused_with_the_remedy(case: Case) -> None:
     inputs[case.decay] = inputs[case.decay].bfloat16()
     with pytest.raises(ValueError, match="float32"):
         case.run(inputs, None, None, "auto")
-
-
-@law()
-def test_one_step_exports(case: Case) -> None:
-    size = Size(steps=1)
-    inputs, state = case.inputs(size, dtype=torch.float32), case.state(size, dtype=torch.float32)
-    assert_exported(case, inputs, state, {}, inputs)
-
-
-@law("dynamic export", slow_for_layers=True)
-def test_any_number_of_steps_exports(case: Case) -> None:
-    inputs = case.inputs(Size(steps=16), dtype=torch.float32)
-    longer = case.inputs(Size(steps=50), dtype=torch.float32)
-    weights = {k: v for k, v in inputs.items() if k not in case.along_time}
-    assert_exported(case, inputs, None, {1: torch.export.Dim.DYNAMIC}, longer | weights)
-
-
-def assert_exported(
-    case: Case, inputs: Tensors, state: Tensors | None, free: dict, other: Tensors
-) -> None:
-    """Export with `inputs`, then hold the exported program against the eager one on `other`."""
-    module = case.module(inputs)
-    names = [name for name in inputs if name in case.along_time]
-    shapes = {"inputs": dict.fromkeys(names, free), "state": state and {name: {} for name in state}}
-    given = {name: inputs[name] for name in names}
-    program = torch.export.export(module, (given, state), dynamic_shapes=shapes)
-    y, last = program.module()({name: other[name] for name in names}, state)
-    expected, expected_last = case.run(other, state, None, "auto")
-    assert_near(y, expected, 1e-6)
-    assert_states_near(last, expected_last, 1e-6)
-
-
-@law("compile", slow_for_layers=True)
-def test_it_compiles_into_one_graph_with_its_gradients(case: Case) -> None:
-    torch.compiler.reset()
-    inputs = case.inputs(Size(steps=6), dtype=torch.float32)
-    module = case.module(inputs)
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    results = []
-    for run in (module, compiled):
-        given = leaves_of({name: inputs[name] for name in inputs if name in case.along_time})
-        y, last = run(given)
-        leaves = floating(given) | dict(module.named_parameters())
-        results.append((y, last, gradients(y, last, leaves)))
-    assert_results_near(*results, bound=1e-5)
