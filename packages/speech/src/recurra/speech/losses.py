@@ -82,7 +82,7 @@ def limited_snr(estimate: Tensor, reference: Tensor, *, limit_db: float = 30.0) 
 
 
 def enhancement_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> dict[str, Tensor]:
-    """Compressed spectral error - 0.02 limited SNR + 0.2 disturbance, at the level of the input.
+    """Compressed spectral error - 0.02 limited SNR + 0.3 disturbance, at the level of the input.
 
     Not SI-SDR, which does not care for the level: what is trained by it gives speech back softer
     or louder than it was. A clip whose target is silent (noise only) counts by its spectrum alone.
@@ -115,7 +115,7 @@ def enhancement_loss(estimate: Tensor, clean: Tensor, noisy: Tensor) -> dict[str
     with torch.no_grad():
         ratio = si_sdr(reference=clean, estimate=estimate).clamp(max=40).mean()
     return {
-        "loss": spectral + share * (0.2 * heard - 0.02 * snr),
+        "loss": spectral + share * (0.3 * heard - 0.02 * snr),
         "spectral": spectral.detach(),
         "si_sdr": ratio,
         "disturbance": heard.detach(),
