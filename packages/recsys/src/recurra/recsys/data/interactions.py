@@ -43,7 +43,7 @@ class Interactions:
             table.codes(frame[name]) for table, name in zip(tables, ("user", "item"), strict=True)
         )
         times = frame["time"].cast(pl.Float64).to_numpy() if "time" in frame.columns else None
-        ids_of_users, ids_of_items = (table.ids for table in tables)
+        ids_of_users, ids_of_items = tables[0].ids.alias("user"), tables[1].ids.alias("item")
         if k_core > 1:
             sizes = len(ids_of_users), len(ids_of_items)
             in_users, in_items = core_members(lambda: [(users, items)], *sizes, k_core)
