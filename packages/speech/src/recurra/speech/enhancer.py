@@ -40,7 +40,8 @@ class Enhancer(RecordingModel):
 
     # The means of frcrn-small reach 4 s to each side. On two minutes of changing noise, in windows
     # of 30 s and at six places of the joins, level steps were up to 0.98 dB with 6 s, 0.58 with 7
-    # and 0.29 with 8, and SI-SDR against the whole at least 48, 49 and 51 dB.
+    # and 0.29 with 8, and SI-SDR against the whole at least 46, 46 and 49 dB, with weights shortly
+    # before those that ship.
     overlap_seconds = 8.0
 
     @classmethod
