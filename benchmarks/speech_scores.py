@@ -4,6 +4,9 @@ r"""Score enhancement on the held-out set: the noisy input, our models, noisered
         --records speech_scores.jsonl --page benchmarks/speech.md
     uv run python benchmarks/speech_scores.py sounds/ --per-snr 3     # a small run, peers only
 
+`--peers-from RECORDS` takes the noisy input and the peers from an earlier run, where the set is the
+same to the last bit: new weights then cost a quarter of an hour and not more than one.
+
 The peers and PESQ (which needs a C compiler) run in an environment of their own, which this script
 starts with `uv run --isolated`; wav files in a temporary folder go to and fro. One thread is used.
 """
@@ -21,7 +24,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import soundfile
@@ -63,6 +66,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--per-snr", type=int, default=60, help="mixtures at each of the ratios")
     parser.add_argument("--seed", type=int, default=HeldOutConfig.seed)
     parser.add_argument("--records", type=Path, default=Path("speech_scores.jsonl"))
+    parser.add_argument("--peers-from", type=Path, help="records of an earlier run on this set")
     parser.add_argument("--page", type=Path, help="a markdown page whose section is replaced")
     parser.add_argument("--from-records", type=Path, help="score nothing, show these records")
     options = parser.parse_args()
@@ -84,14 +88,19 @@ def score(options: argparse.Namespace) -> tuple[Record, list[Record]]:
         folder = Path(name)
         summary = write_held_out_set(folder / "set", Corpus(options.corpus), config)
         noisy, clean = folder / "set" / "noisy", folder / "set" / "clean"
-        systems = {NOISY: noisy}
+        systems = {}
+        if options.peers_from:
+            earlier, scored = peers_of(options.peers_from, summary.sha256)
+            details = earlier["peers"] | {"scored": f"{earlier['date']}, {earlier['commit']}"}
+        else:
+            in_peer_environment("denoise", noisy, folder / "peers")
+            details, scored = json.loads((folder / "peers" / "peers.json").read_text()), []
+            systems = {NOISY: noisy} | {peer: folder / "peers" / peer for peer in PEERS}
         for label, model in options.models.items():
             systems[label] = enhance_folder(model, noisy, folder / "models" / label)
-        in_peer_environment("denoise", noisy, folder / "peers")
-        systems |= {peer: folder / "peers" / peer for peer in PEERS}
         records = score_systems(systems, clean, folder / "set" / "index.csv")
         add_pesq(records, systems, clean, folder / "pesq.json")
-        details = json.loads((folder / "peers" / "peers.json").read_text())
+        records = in_order([*scored, *records], options.models)
     run = {
         "command": shown_command(options),
         "date": datetime.date.today().isoformat(),
@@ -106,6 +115,20 @@ def score(options: argparse.Namespace) -> tuple[Record, list[Record]]:
         "wall_minutes": round((time.time() - started) / 60, 1),
     }
     return run, records
+
+
+def peers_of(path: Path, sha256: str) -> tuple[Record, list[Record]]:
+    """The run, and its records of the noisy input and the peers, if it was on this very set."""
+    run, records = read_records(path)
+    if run["sha256"] != sha256:
+        raise SystemExit(f"{path} is of the set {run['sha256']}, and this one is {sha256}")
+    return run, [record for record in records if record["system"] in (NOISY, *PEERS)]
+
+
+def in_order(records: Sequence[Record], models: Iterable[str]) -> list[Record]:
+    """The noisy input first, then our models, then the peers."""
+    order = [NOISY, *models, *PEERS]
+    return sorted(records, key=lambda record: order.index(record["system"]))
 
 
 def enhance_folder(model: str, noisy: Path, out: Path) -> Path:
@@ -179,13 +202,14 @@ def remarks(run: Record, records: Sequence[Record]) -> list[str]:
     """What belongs beside the tables: skips, lost comparisons, how it was run."""
     lost = [line for model in run["models"] for line in not_above(records, model, PEERS)]
     peers = run["peers"]
+    date = run["date"] + (f" (noisy and peers: {peers['scored']})" if "scored" in peers else "")
     versions = ", ".join(f"{name} {version}" for name, version in peers["versions"].items())
     return [
         *(skipped_lines(records) or ["Every mixture of every system has every score."]),
         *lost,
         f"{run['items']} mixtures, {run['seconds'] / 60:.1f} minutes, seed {run['seed']}, SHA-256 "
         f"{run['sha256']}",
-        f"{run['date']}, {run['machine']}, commit {run['commit']}, {run['wall_minutes']} minutes; "
+        f"{date}, {run['machine']}, commit {run['commit']}, {run['wall_minutes']} minutes; "
         f"{versions}, with their default settings; pyrnnoise at 48 kHz, moved by its delay of "
         f"{peers['pyrnnoise_delay_samples_at_48_khz']} samples (found by cross-correlation with "
         f"the noisy input in {peers['pyrnnoise_clips_at_that_delay']} of {run['items']} clips)",

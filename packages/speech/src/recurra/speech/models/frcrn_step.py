@@ -1,7 +1,8 @@
 """FRCRN one frame at a time: the causal network of frcrn.py, rearranged so that a frame is cheap.
 
 A frame of a small network is some ten million multiplications spread over hundreds of tiny layers,
-where most of the time goes into starting operations. Here a complex layer is one real matrix
+where most of the time goes into starting operations: even asking a tensor for its shape is one in
+a trace, so the number of bins is a constant of each layer. Here a complex layer is one real matrix
 product: windows along frequency are views of a frame, the four products of a complex FSMN or gate
 are the four blocks of one matrix, and a convolution over two frames multiplies each frame once and
 keeps what belongs to the next. `Frcrn.mask` is the definition; the tests hold the two together.
@@ -91,9 +92,13 @@ class UnetStep(nn.Module):
             ConvStep(block, n_bins) for block, n_bins in zip(unet.encoders, bins, strict=False)
         )
         self.encoder_memories = nn.ModuleList(
-            FrequencyMemoryStep(memory) for memory in unet.encoder_memories
+            FrequencyMemoryStep(memory, n_bins)
+            for memory, n_bins in zip(unet.encoder_memories, bins[1:], strict=False)
         )
-        self.skip_gates = nn.ModuleList(GateStep(gate, keep) for gate in unet.skip_gates)
+        self.skip_gates = nn.ModuleList(
+            GateStep(gate, keep, n_bins)
+            for gate, n_bins in zip(unet.skip_gates, bins[1:], strict=False)
+        )
         self.bottleneck = nn.ModuleList(
             TimeMemoryStep(memory, bins[-1]) for memory in unet.bottleneck
         )
@@ -102,13 +107,18 @@ class UnetStep(nn.Module):
             for block, n_bins in zip(unet.decoders, bins[:0:-1], strict=False)
         )
         self.decoder_memories = nn.ModuleList(
-            FrequencyMemoryStep(memory) for memory in unet.decoder_memories
+            FrequencyMemoryStep(memory, n_bins)
+            for memory, n_bins in zip(unet.decoder_memories, bins[-2::-1], strict=False)
         )
-        self.decoder_gates = nn.ModuleList(GateStep(gate, keep) for gate in unet.decoder_gates)
+        self.decoder_gates = nn.ModuleList(
+            GateStep(gate, keep, n_bins)
+            for gate, n_bins in zip(unet.decoder_gates, bins[-2::-1], strict=False)
+        )
         a, b = unet.output_re, unet.output_im
         turn = torch.stack([torch.stack([a[0], b[0]]), torch.stack([-b[0], a[0]])])
         self.register_buffer("output_weight", turn.clone())
         self.register_buffer("output_bias", torch.stack([a[1] - b[1], a[1] + b[1]]).clone())
+        self.n_bins = bins[0]
 
     def state_shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each state without its first axis, in the order of `forward`."""
@@ -147,7 +157,7 @@ class UnetStep(nn.Module):
             if skips:
                 x = torch.cat([x, skips.pop()], dim=-1)
         y = torch.addmm(self.output_bias, x.flatten(0, 1), self.output_weight)
-        return y.unflatten(0, x.shape[:2]), after
+        return y.unflatten(0, (-1, self.n_bins)), after
 
 
 class ConvStep(nn.Module):
@@ -173,8 +183,8 @@ class ConvStep(nn.Module):
         windows = x.flatten(1).unfold(1, self.kernel * self.c_in, 2 * self.c_in)
         both = torch.addmm(self.bias, windows.flatten(0, 1), self.weight)
         both = both.unflatten(0, (-1, self.n_out))
-        y = both[..., : self.c_out] + waiting
-        return functional.leaky_relu(y, 0.01), both[..., self.c_out :]
+        now, later = both.split(self.c_out, dim=2)
+        return functional.leaky_relu(now + waiting, 0.01), later
 
 
 class TransposedConvStep(nn.Module):
@@ -207,9 +217,9 @@ class TransposedConvStep(nn.Module):
         windows = flat.unfold(1, self.reach * self.c_in, self.c_in)
         both = torch.addmm(self.bias, windows.flatten(0, 1), self.weight)
         both = both.unflatten(0, (-1, self.n_windows))
-        pairs = both[..., : 2 * self.c_out] + waiting
-        y = functional.leaky_relu(pairs, 0.01).unflatten(2, (2, self.c_out)).flatten(1, 2)
-        return y[:, : self.n_out], both[..., 2 * self.c_out :]
+        now, later = both.split(2 * self.c_out, dim=2)
+        y = functional.leaky_relu(now + waiting, 0.01).view(-1, 2 * self.n_windows, self.c_out)
+        return y.narrow(1, 0, self.n_out), later
 
 
 class _Memory(nn.Module):
@@ -218,8 +228,9 @@ class _Memory(nn.Module):
     The imaginary layer's part of the real output is subtracted: its projection is negated.
     """
 
-    def __init__(self, memory: ComplexFsmn) -> None:
+    def __init__(self, memory: ComplexFsmn, n_bins: int) -> None:
         super().__init__()
+        self.n_bins = n_bins
         real, imag = memory.real, memory.imag
         width, hidden = real.project.weight.shape
         inner, outer = real.linear.weight.t(), imag.linear.weight.t()  # (C, H)
@@ -231,7 +242,7 @@ class _Memory(nn.Module):
         self.register_buffer("linear", torch.cat([of_re, of_im]))  # (2 * C, 4 * H + 2 * C)
         biases = [real.linear.bias] * 2 + [imag.linear.bias] * 2 + [inner.new_zeros(2 * width)]
         self.register_buffer("linear_bias", torch.cat(biases))
-        self.hidden = 4 * hidden
+        self.hidden, self.width = 4 * hidden, 2 * width
         back, forth = real.project.weight.t(), imag.project.weight.t()  # (H, C)
         project = torch.block_diag(back, back, -forth, forth)  # (4 * H, 4 * C)
         self.register_buffer("project", project.contiguous())
@@ -243,14 +254,9 @@ class _Memory(nn.Module):
     def _products(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map x (B, F, 2 * C) to what is remembered of it, (B, F, 4 * C), and the rest of y."""
         wide = torch.addmm(self.linear_bias, x.flatten(0, 1), self.linear)
-        p = torch.relu(wide[:, : self.hidden]) @ self.project
-        rest = wide[:, self.hidden :].unflatten(0, x.shape[:2])
-        return p.unflatten(0, x.shape[:2]), rest
-
-    def _combine(self, rest: Tensor, remembered: Tensor) -> Tensor:
-        """Add up the rest (B, F, 2 * C) and the four products remembered (B, F, 4 * C)."""
-        width = rest.shape[2]
-        return rest + remembered[..., :width] + remembered[..., width:]
+        hidden, rest = wide.split([self.hidden, self.width], dim=1)
+        p = torch.relu(hidden) @ self.project
+        return p.unflatten(0, (-1, self.n_bins)), rest.unflatten(0, (-1, self.n_bins))
 
 
 class FrequencyMemoryStep(_Memory):
@@ -259,32 +265,34 @@ class FrequencyMemoryStep(_Memory):
     def forward(self, x: Tensor) -> Tensor:
         """Remember lower frequencies: x (B, F, 2 * C) to the same shape."""
         p, rest = self._products(x)
-        n_taps = self.taps.shape[0]
-        windows = functional.pad(p, (0, 0, n_taps - 1, 0)).unfold(1, n_taps, 1)  # (B, F, 4 * C, K)
-        # On so few rows a product and a sum take half the time of a depthwise convolution.
-        remembered = (windows * self.taps.t()).sum(dim=-1)
-        return self._combine(rest, remembered)
+        n_taps, wide = self.taps.shape
+        # On so few rows products and a sum take half the time of a depthwise convolution. The
+        # four products of a bin and its taps lie in one row, which also adds up the two halves.
+        flat = functional.pad(p.flatten(1), ((n_taps - 1) * wide, 0))
+        windows = flat.unfold(1, n_taps * wide, wide) * self.taps.flatten()
+        return rest + windows.unflatten(2, (2 * n_taps, self.width)).sum(dim=2)
 
 
 class TimeMemoryStep(_Memory):
     """A complex FSMN along time; its state is what it remembers of the last K - 1 frames."""
 
     def __init__(self, memory: ComplexFsmn, n_bins: int) -> None:
-        super().__init__(memory)
+        super().__init__(memory, n_bins)
         self.state_shape = (self.taps.shape[0] - 1, n_bins, self.taps.shape[1])
 
     def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Remember earlier frames: x (B, F, 2 * C) to the same shape."""
         p, rest = self._products(x)
-        line = torch.cat([memory, p[:, None]], dim=1)  # (B, K, F, 4 * C)
+        line = torch.cat([memory, p.unsqueeze(1)], dim=1)  # (B, K, F, 4 * C)
         remembered = (line * self.taps[:, None]).sum(dim=1)
-        return self._combine(rest, remembered), line[:, 1:]
+        of_re, of_im = remembered.split(self.width, dim=2)
+        return rest + of_re + of_im, line.narrow(1, 1, self.state_shape[0])
 
 
 class GateStep(nn.Module):
     """A causal complex squeeze-excitation; its state is the running mean."""
 
-    def __init__(self, gate: ComplexSqueezeExcite, frames: int) -> None:
+    def __init__(self, gate: ComplexSqueezeExcite, frames: int, n_bins: int) -> None:
         super().__init__()
         (real, _, real_out, _), (imag, _, imag_out, _) = gate.real, gate.imag
         inner, outer = real.weight.t(), imag.weight.t()  # (C, H)
@@ -296,17 +304,17 @@ class GateStep(nn.Module):
         self.register_buffer("excite", torch.block_diag(back, back, forth, forth).contiguous())
         self.register_buffer("excite_bias", torch.cat([real_out.bias] * 2 + [imag_out.bias] * 2))
         width = real.weight.shape[1]
-        sign = torch.ones_like(self.excite_bias[: 2 * width])
-        sign[:width] = -1
-        self.register_buffer("sign", sign)
-        self.share = 1 / frames
+        # The gates R(re), R(im), I(im), I(re) give (R(re) - I(im), R(im) + I(re)).
+        eye = torch.eye(width, dtype=inner.dtype, device=inner.device)
+        combine = torch.cat([torch.eye(2 * width).to(eye), torch.block_diag(-eye, eye)])
+        self.register_buffer("combine", combine)
+        self.keep = 1 - 1 / frames
+        self.register_buffer("share", inner.new_full((n_bins,), 1 / (frames * n_bins)))
         self.state_shape = (2 * width,)
 
     def forward(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """Scale x (B, F, 2 * C)."""
-        mean = torch.add((1 - self.share) * mean, x.sum(dim=1), alpha=self.share / x.shape[1])
+        mean = torch.add(self.share @ x, mean, alpha=self.keep)
         hidden = torch.relu(torch.addmm(self.squeeze_bias, mean, self.squeeze))
         four = torch.sigmoid(torch.addmm(self.excite_bias, hidden, self.excite))
-        width = x.shape[2]
-        gate = four[:, :width] + self.sign * four[:, width:]
-        return x * gate[:, None], mean
+        return x * (four @ self.combine).unsqueeze(1), mean
