@@ -11,7 +11,6 @@ at 10 s in f32, and at most 0.30 in bf16 where the CPU has it.
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 import frcrn_reference
+from recurra.core.memory import peak_memory
 from recurra.core.pretrained import load_tensors
 from recurra.speech.losses import si_sdr
 from recurra.speech.models.frcrn import FRCRN_SMALL, Frcrn, FrcrnConfig
@@ -49,7 +49,7 @@ def main() -> None:
         names.insert(2, BF16)
     else:
         print("bf16 was not measured: this CPU has no bf16 instructions")
-    print(f"{'':16} {'clip':>5} {'CPU s':>8} {'per s':>7} {'to yardstick':>13} {'peak MB':>8}")
+    print(f"{'':16} {'clip':>5} {'CPU s':>8} {'per s':>7} {'to yardstick':>13} {'peak MiB':>8}")
     for seconds in args.seconds:
         samples: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for _ in range(args.repeats):
@@ -68,7 +68,7 @@ def print_rows(samples: dict[str, list[dict[str, float]]], seconds: int) -> None
         ratio = row["cpu"] / medians[YARDSTICK]["cpu"]
         print(
             f"{name:16} {seconds:>3} s {row['cpu']:8.2f} {row['cpu'] / seconds:7.3f}"
-            f" {ratio:13.3f} {row['peak_mb']:8.0f}",
+            f" {ratio:13.3f} {row['peak_mib']:8.0f}",
             flush=True,
         )
 
@@ -80,15 +80,14 @@ def measure(name: str, seconds: int) -> dict[str, float]:
 
 
 def run_once(name: str, seconds: int) -> dict[str, float]:
-    """Return the CPU seconds for one clip and the peak memory of this process in MB."""
+    """Return the CPU seconds for one clip and the peak memory of this process in MiB."""
     run = build(name)
     run(noise(1))
     audio = noise(seconds)
     start = time.process_time()
     run(audio)
     used = time.process_time() - start
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes there, KiB elsewhere
-    return {"cpu": used, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    return {"cpu": used, "peak_mib": peak_memory() or float("nan")}
 
 
 def build(name: str) -> Callable[[Tensor], Tensor]:

@@ -19,18 +19,15 @@ import polars as pl
 USERS, ITEMS = 1_000_000, 100_000
 CHUNK = 1_000_000
 IMPORT = """
-import json, re, sys, time
+import json, sys, time
 from pathlib import Path
+from recurra.core.memory import peak_memory
 from recurra.recsys.data import import_log, open_log
 
-def megabytes():
-    # Not getrusage, whose peak has what the parent held when it started this process.
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-
-before, clock, cpu = megabytes(), time.perf_counter(), time.process_time()
+before, clock, cpu = peak_memory(), time.perf_counter(), time.process_time()
 import_log(Path(sys.argv[1]), Path(sys.argv[2]), force=True)
 seconds = {"wall_seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - cpu}
-sizes = {"imports_mb": before, "above_imports_mb": megabytes() - before}
+sizes = {"imports_mb": before, "above_imports_mb": peak_memory() - before}
 log, _ = open_log(Path(sys.argv[2]))
 counts = {"events": len(log), "users": log.n_users, "items": log.n_items}
 print(json.dumps({**seconds, **sizes, **counts}))
@@ -43,7 +40,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--remove", action="store_true", help="each log when it is measured")
     asked = parser.parse_args()
-    print("| million rows | CSV GB | wall s | CPU s | MB above imports | events | users | items |")
+    print("| million rows | CSV GB | wall s | CPU s | MiB above imports | events | users | items |")
     print("|---|---|---|---|---|---|---|---|")
     for millions in asked.millions:
         path = asked.folder / f"log-{millions}m.csv"

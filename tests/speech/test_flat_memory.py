@@ -8,26 +8,25 @@ import numpy as np
 import pytest
 import soundfile
 
-MOST_MORE_MB = 50
+MOST_MORE_MIB = 50
 # glibc keeps freed blocks of many sizes for later, so that a peak differs by 40 MB from run to run.
 # Giving blocks from 1 MiB on back at once makes it the same within 1 MB; elsewhere it does nothing.
 STEADY = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 CLEAN = """
-import resource, sys
+import sys
 import torch
+from recurra.core.memory import peak_memory
 from recurra.speech.cli import main
 
 torch.set_num_threads(1)
 code = main()
-# In KiB, but in bytes on macOS.
-unit = 2**20 if sys.platform == "darwin" else 2**10
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, file=sys.stderr)
+print(peak_memory(), file=sys.stderr)
 raise SystemExit(code)
 """
 
 
-def peak_mb(folder, model, rate, channels, minutes):
-    """Clean noise of that many minutes in a process of its own; return its peak memory in MB."""
+def peak_mib(folder, model, rate, channels, minutes):
+    """Clean noise of that many minutes in a process of its own; return its peak memory in MiB."""
     noise = np.random.default_rng(0).normal(0, 0.05, (rate, channels)).astype(np.float32)
     path = folder / f"{minutes}.wav"
     with soundfile.SoundFile(path, "w", rate, channels, "PCM_16") as file:
@@ -46,5 +45,5 @@ def peak_mb(folder, model, rate, channels, minutes):
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (48000, 2)])
 def test_ten_minutes_need_no_more_memory_than_two(model, rate, channels, tmp_path):
-    short, long = (peak_mb(tmp_path, model, rate, channels, minutes) for minutes in (2, 10))
-    assert long - short < MOST_MORE_MB
+    short, long = (peak_mib(tmp_path, model, rate, channels, minutes) for minutes in (2, 10))
+    assert long - short < MOST_MORE_MIB
