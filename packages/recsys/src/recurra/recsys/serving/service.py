@@ -29,6 +29,7 @@ class Loaded:
 
     recommender: Recommender
     similar: SimilarItems
+    ids: list[object]  # of item n at n - 1, as JSON has it
     since: datetime
 
 
@@ -56,11 +57,14 @@ class Service:
     def _load(self) -> Loaded:
         recommender = Recommender.from_pretrained(self.name)
         recommender.lists([np.ones(1, np.int32)], 1)  # the first call costs torch its set-up
-        return Loaded(recommender, SimilarItems(recommender), datetime.now(UTC))
+        recommender.log.number([""])  # and so does the first look for an id
+        ids = [plain_id(item) for item in recommender.log.items]
+        return Loaded(recommender, SimilarItems(recommender), ids, datetime.now(UTC))
 
     def recommend(self, queries: Sequence[Query]) -> list[dict[str, object] | RequestError]:
         """Answer queries together, each with what it would get alone, or with what is wrong."""
-        recommender = self._loaded.recommender
+        loaded = self._loaded
+        recommender = loaded.recommender
         self._metrics.observe_batch(len(queries))
         histories: list[np.ndarray | RequestError] = []
         for query in queries:
@@ -82,7 +86,7 @@ class Service:
             k = max(query.k for _, query, _ in asked)  # a shorter list is the start of a longer one
             lists = recommender.lists([h for _, _, h in asked], k, filter_seen)
             for (place, query, history), (items, scores) in zip(asked, lists, strict=True):
-                answers[place] = _answer(recommender, query, history, items, scores)
+                answers[place] = _answer(loaded.ids, query, history, items, scores)
         return answers
 
     def similar(self, item: str, k: int) -> dict[str, object]:
@@ -122,19 +126,19 @@ def _history(recommender: Recommender, query: Query) -> np.ndarray:
 
 
 def _answer(
-    recommender: Recommender,
+    ids: Sequence[object],
     query: Query,
     history: np.ndarray,
     items: np.ndarray,
     scores: np.ndarray,
 ) -> dict[str, object]:
-    names = recommender.log.items.gather(items[: query.k] - 1).to_list()
+    numbers = items[: query.k].tolist()
     cold = not len(history)
     given = len(history) if query.history is None else len(query.history)
     return {
         "items": [
-            {"rank": rank, "item": plain_id(name), "score": None if cold else score}
-            for rank, (name, score) in enumerate(zip(names, scores.tolist(), strict=False), 1)
+            {"rank": rank, "item": ids[number - 1], "score": None if cold else score}
+            for rank, (number, score) in enumerate(zip(numbers, scores.tolist(), strict=False), 1)
         ],
         "unknown_items": given - len(history),
         "cold_start": cold,
