@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from recurra.core.errors import RecurraError
+from recurra.core.memory import peak_memory
 from recurra.core.pretrained import resolve, shipped_names
 from recurra.speech.models.load import load_any
 from recurra.speech.models.mossformer2_ss import MossFormer2Ss
@@ -120,16 +121,6 @@ def measure(name: str, seconds: float, device: str, precision: Literal["f32", "b
         peak_mib=peak_memory(),
         base_mib=base,
     )
-
-
-def peak_memory() -> float | None:
-    """Return the most memory that this process has held, in MiB; None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _main(task: str) -> int:
