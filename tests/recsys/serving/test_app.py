@@ -82,6 +82,33 @@ def test_what_is_asked_together_is_answered_as_alone_whatever_each_wants(service
     assert together[4][1]["items"][0] == {"rank": 1, "item": "pot", "score": None}
 
 
+def test_each_request_limits_its_own_list_and_the_scores_stay(service, folder, tmp_path):
+    (tmp_path / "items.csv").write_text("item,category\npot,a\ntea,a\ncup,a\nmug,b\njug,c\n")
+    service = Service(str(folder), ServiceMetrics(), tmp_path / "items.csv")
+    requests = [
+        recommend(history=["pot"], k=5),
+        recommend(history=["pot"], k=5, only=["tea", "jug", "boat"]),
+        recommend(history=["pot"], k=5, exclude=["tea"], seen=True),
+        recommend(history=["pot"], k=5, per_category=1),
+        recommend(history=[], k=2, exclude=["pot"]),
+        recommend(history=["pot"], only=[]),
+    ]
+    together = ask(service, *requests)
+    assert together == [ask(service, request)[0] for request in requests]
+    found = [answer for _, answer in together]
+    everything = {row["item"]: row["score"] for row in found[0]["items"]}
+    names = [[row["item"] for row in answer["items"]] for answer in found]
+    assert set(names[1]) == {"tea", "jug"}
+    assert all(row["score"] == everything[row["item"]] for row in found[1]["items"])
+    assert found[1]["unknown_ids_of_filters"] == 1
+    assert "unknown_ids_of_filters" not in found[0]
+    assert set(names[2]) == {"pot", "cup", "mug", "jug"}
+    best = next(name for name in names[0] if name in ("tea", "cup"))
+    assert names[3] == [name for name in names[0] if name in (best, "mug", "jug")]
+    assert (names[4], found[4]["cold_start"]) == (["tea", "cup"], True)
+    assert names[5] == []
+
+
 def test_lists_are_those_of_the_recommender_to_the_bit(service, folder):
     ((_, found),) = ask(service, recommend(history=["tea", "cup"], k=3))
     table = Recommender.from_pretrained(folder).for_histories([["tea", "cup"]], 3).table
@@ -98,6 +125,9 @@ def test_lists_are_those_of_the_recommender_to_the_bit(service, folder):
         (recommend(history="pot"), 400, "history: Input should be a valid array"),
         (recommend(history=[None]), 400, "history.0"),
         (recommend(history=["pot"], k=0), 400, "k: Input should be greater"),
+        (recommend(history=["pot"], per_category=2), 400, "was started with --items FILE"),
+        (recommend(history=["pot"], per_category=0), 400, "per_category: Input should be greater"),
+        (recommend(history=["pot"], only="tea"), 400, "only: Input should be a valid array"),
         (recommend(history=["pot"], k="5"), 400, "k: Input should be a valid integer"),
         (recommend(history=["pot"], k=21), 400, "k is 21; it must be at most 20"),
         (recommend(history=["pot"] * 51), 400, "over 50 events"),

@@ -40,6 +40,9 @@ class Wanted(BaseModel):
     user: Id | None = None
     k: StrictInt = Field(10, ge=1)
     seen: StrictBool = False
+    only: list[Id] | None = None
+    exclude: list[Id] | None = None
+    per_category: StrictInt | None = Field(None, ge=1)
 
 
 def create_service_app(
@@ -66,7 +69,15 @@ def create_service_app(
             raise RequestError(400, "give a history or a user, one of the two")
         if len(wanted.history or ()) > limits.events:
             raise RequestError(400, f"the history has over {limits.events} events; send the last")
-        query = Query(wanted.history, wanted.user, _checked(wanted.k, limits), not wanted.seen)
+        query = Query(
+            wanted.history,
+            wanted.user,
+            _checked(wanted.k, limits),
+            not wanted.seen,
+            wanted.only,
+            wanted.exclude,
+            wanted.per_category,
+        )
         answer = await batcher.ask(query)
         if isinstance(answer, RequestError):
             raise answer
