@@ -10,7 +10,7 @@ from recurra.recsys.cli.judging import compare, evaluate
 from recurra.recsys.cli.models import bench, export, info
 from recurra.recsys.cli.recommending import recommend, similar
 from recurra.recsys.cli.serving import serve
-from recurra.recsys.cli.training import train
+from recurra.recsys.cli.training import train, tune
 
 PACKAGE = "recurra-recsys"
 app = create_app(
@@ -20,6 +20,7 @@ app = create_app(
 )
 app.command("import")(import_file)
 app.command()(train)
+app.command()(tune)
 app.command()(extend)
 app.command()(recommend)
 app.command()(similar)
