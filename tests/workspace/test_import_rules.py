@@ -21,6 +21,7 @@ CORE_ROOMS = {
     "bootstrap": set(),
     "devices": set(),
     "files": set(),
+    "memory": set(),
     "kernels": {"kernels"},
     "layers": {"kernels", "layers"},
     "training": {"kernels", "layers", "training"},

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import threading
+import time
 
 import numpy as np
 import pytest
@@ -82,6 +82,33 @@ def test_what_is_asked_together_is_answered_as_alone_whatever_each_wants(service
     assert together[4][1]["items"][0] == {"rank": 1, "item": "pot", "score": None}
 
 
+def test_each_request_limits_its_own_list_and_the_scores_stay(service, folder, tmp_path):
+    (tmp_path / "items.csv").write_text("item,category\npot,a\ntea,a\ncup,a\nmug,b\njug,c\n")
+    service = Service(str(folder), ServiceMetrics(), tmp_path / "items.csv")
+    requests = [
+        recommend(history=["pot"], k=5),
+        recommend(history=["pot"], k=5, only=["tea", "jug", "boat"]),
+        recommend(history=["pot"], k=5, exclude=["tea"], seen=True),
+        recommend(history=["pot"], k=5, per_category=1),
+        recommend(history=[], k=2, exclude=["pot"]),
+        recommend(history=["pot"], only=[]),
+    ]
+    together = ask(service, *requests)
+    assert together == [ask(service, request)[0] for request in requests]
+    found = [answer for _, answer in together]
+    everything = {row["item"]: row["score"] for row in found[0]["items"]}
+    names = [[row["item"] for row in answer["items"]] for answer in found]
+    assert set(names[1]) == {"tea", "jug"}
+    assert all(row["score"] == everything[row["item"]] for row in found[1]["items"])
+    assert found[1]["unknown_ids_of_filters"] == 1
+    assert "unknown_ids_of_filters" not in found[0]
+    assert set(names[2]) == {"pot", "cup", "mug", "jug"}
+    best = next(name for name in names[0] if name in ("tea", "cup"))
+    assert names[3] == [name for name in names[0] if name in (best, "mug", "jug")]
+    assert (names[4], found[4]["cold_start"]) == (["tea", "cup"], True)
+    assert names[5] == []
+
+
 def test_lists_are_those_of_the_recommender_to_the_bit(service, folder):
     ((_, found),) = ask(service, recommend(history=["tea", "cup"], k=3))
     table = Recommender.from_pretrained(folder).for_histories([["tea", "cup"]], 3).table
@@ -91,13 +118,16 @@ def test_lists_are_those_of_the_recommender_to_the_bit(service, folder):
 @pytest.mark.parametrize(
     ("request_", "status", "message"),
     [
-        (("POST", "/recommend", b"{"), 400, "JSON decode error"),
+        (("POST", "/recommend", b"{"), 400, "body: Invalid JSON"),
         (("POST", "/recommend", b"[]"), 400, "body: Input should be"),
         (recommend(history=["pot"], user="ann"), 400, "give a history or a user"),
         (recommend(), 400, "give a history or a user"),
-        (recommend(history="pot"), 400, "history: Input should be a valid list"),
+        (recommend(history="pot"), 400, "history: Input should be a valid array"),
         (recommend(history=[None]), 400, "history.0"),
         (recommend(history=["pot"], k=0), 400, "k: Input should be greater"),
+        (recommend(history=["pot"], per_category=2), 400, "was started with --items FILE"),
+        (recommend(history=["pot"], per_category=0), 400, "per_category: Input should be greater"),
+        (recommend(history=["pot"], only="tea"), 400, "only: Input should be a valid array"),
         (recommend(history=["pot"], k="5"), 400, "k: Input should be a valid integer"),
         (recommend(history=["pot"], k=21), 400, "k is 21; it must be at most 20"),
         (recommend(history=["pot"] * 51), 400, "over 50 events"),
@@ -157,47 +187,66 @@ def test_a_bug_is_told_as_one_and_the_next_request_is_answered(service, monkeypa
 
 
 def test_the_batch_is_what_has_come_meanwhile_and_no_more_than_its_limit():
-    begun, go_on, batches = threading.Event(), threading.Event(), []
+    batches = []
 
     def answer(queries):
-        begun.set()
-        go_on.wait()
         batches.append(list(queries))
         return [2 * query for query in queries]
 
     async def main():
         batcher = Batcher(answer, ServeLimits(batch=3, waiting=5))
-        work = asyncio.create_task(batcher.run())
-        first = asyncio.create_task(batcher.ask(1))
-        await asyncio.to_thread(begun.wait)
-        rest = [asyncio.create_task(batcher.ask(n)) for n in range(2, 7)]
+        asked = [asyncio.create_task(batcher.ask(n)) for n in range(1, 6)]
         await asyncio.sleep(0)
         with pytest.raises(RequestError, match="5 requests wait already"):
-            await batcher.ask(7)
-        rest[1].cancel()
-        go_on.set()
-        answers = await asyncio.gather(first, *rest, return_exceptions=True)
+            await batcher.ask(6)
+        asked[1].cancel()
+        await asyncio.sleep(0)
+        work = asyncio.create_task(batcher.run())
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        answers.append(await batcher.ask(7))
         work.cancel()
         return answers
 
     answers = asyncio.run(main())
-    assert batches == [[1], [2, 4, 5], [6]]
-    assert [answers[i] for i in (0, 1, 3, 4, 5)] == [2, 4, 8, 10, 12]
+    assert batches == [[1, 3, 4], [5], [7]]
+    assert [answers[i] for i in (0, 2, 3, 4, 5)] == [2, 6, 8, 10, 14]
 
 
-def test_an_answer_that_takes_too_long_is_given_up():
-    go_on = threading.Event()
+def test_a_slow_network_gets_smaller_batches():
+    batches = []
+
+    def answer(queries):
+        batches.append(len(queries))
+        time.sleep(0.02 * len(queries))
+        return queries
 
     async def main():
-        batcher = Batcher(lambda queries: [go_on.wait()], ServeLimits(seconds=0.05))
+        batcher = Batcher(answer, ServeLimits())
         work = asyncio.create_task(batcher.run())
-        with pytest.raises(RequestError, match=r"no answer within 0\.05 s") as caught:
-            await batcher.ask("slow")
-        go_on.set()
+        for count in (12, 12):
+            await asyncio.gather(*(batcher.ask(n) for n in range(count)))
         work.cancel()
-        return caught.value.status
 
-    assert asyncio.run(main()) == 503
+    asyncio.run(main())
+    assert batches == [12, 8, 4]  # 0.1 s is five of them, and eight cost a network as much as one
+
+
+def test_what_waited_too_long_behind_others_is_given_up():
+    def answer(queries):
+        time.sleep(0.06)
+        return queries
+
+    async def main():
+        batcher = Batcher(answer, ServeLimits(seconds=0.05, batch=1))
+        work = asyncio.create_task(batcher.run())
+        asked = [asyncio.create_task(batcher.ask(name)) for name in ("first", "late")]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        work.cancel()
+        return answers
+
+    first, late = asyncio.run(main())
+    assert first == "first"
+    assert (late.status, str(late)) == (503, "no answer within 0.05 s; try again")
 
 
 def test_quantiles_are_within_a_bin_of_the_truth():

@@ -1,5 +1,6 @@
 """Files about items: lists of ids, and a table with titles and categories."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def read_ids(path: Path, what: str) -> list[str]:
 
 
 def allowed_items(
-    log: Interactions, only: list[str] | None, exclude: list[str] | None
+    log: Interactions, only: Sequence[object] | None, exclude: Sequence[object] | None
 ) -> tuple[np.ndarray, int]:
     """Mark the items of `only`, all if it is None, that are not of `exclude`.
 

@@ -11,6 +11,9 @@ from recurra.recsys.metrics import METRICS, Rank, rank_of
 # For each history its items, int64 (n,), best first, and their scores, float32 (n,).
 ItemLists: TypeAlias = list[tuple[np.ndarray, np.ndarray]]
 
+# From scores (B, V + 1) and k to lists: `top_k`, or one that leaves items out.
+Chooser: TypeAlias = Callable[[np.ndarray, int], ItemLists]
+
 BLOCK = 64  # histories that are scored at once; the last block may be smaller
 
 
@@ -69,13 +72,24 @@ def recommend_items(
     k: int,
     *,
     filter_seen: bool = True,
-    choose: Callable[[np.ndarray, int], ItemLists] = top_k,
+    choose: Chooser | Sequence[Chooser] = top_k,
 ) -> ItemLists:
-    """The k best next items of each history; `choose` is `top_k`, or a rule of the same form."""
-    lists = []
+    """The k best next items of each history.
+
+    Args:
+        scorer, histories, filter_seen: see `candidate_scores`.
+        k: how many.
+        choose: `top_k`, or a rule of the same form, or one for each history.
+    """
+    lists: ItemLists = []
     for start in range(0, len(histories), BLOCK):
         block = histories[start : start + BLOCK]
-        lists += choose(candidate_scores(scorer, block, filter_seen=filter_seen), k)
+        scores = candidate_scores(scorer, block, filter_seen=filter_seen)
+        if isinstance(choose, Sequence):
+            for row, rule in zip(scores, choose[start : start + BLOCK], strict=True):
+                lists += rule(row[None], k)
+        else:
+            lists += choose(scores, k)
     return lists
 
 

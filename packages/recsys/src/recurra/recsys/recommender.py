@@ -180,7 +180,7 @@ class Recommender:
         histories: Sequence[np.ndarray],
         k: int,
         filter_seen: bool = True,
-        selection: Selection = EVERYTHING,
+        selection: Selection | Sequence[Selection] = EVERYTHING,
     ) -> ItemLists:
         """The lists themselves, in numbers of items: what all other ways to ask go through.
 
@@ -188,7 +188,7 @@ class Recommender:
             histories: int32 (n,) numbers of items each, oldest first; an empty one is a cold start.
             k: items for each; fewer where there are not as many.
             filter_seen: leave out the items of the history.
-            selection: which items a list may hold.
+            selection: which items a list may hold; one for all, or one for each history.
 
         Returns:
             for each history int64 (n,) items, best first, and float32 (n,) scores, NaN for a cold
@@ -196,15 +196,13 @@ class Recommender:
         """
         if k < 1:
             raise RecurraError(f"k is {k}; it must be at least 1")
-        lists = recommend_items(
-            self._scorer, histories, k, filter_seen=filter_seen, choose=selection.top_k
-        )
-        if any(not len(history) for history in histories):
-            ((popular, _),) = selection.top_k(self._popularity[None], k)
-            no_scores = np.full(len(popular), np.nan, np.float32)
-            for row, history in enumerate(histories):
-                if not len(history):
-                    lists[row] = popular, no_scores
+        one = isinstance(selection, Selection)
+        choose = selection.top_k if one else [rule.top_k for rule in selection]
+        lists = recommend_items(self._scorer, histories, k, filter_seen=filter_seen, choose=choose)
+        for row in (row for row, history in enumerate(histories) if not len(history)):
+            rule = selection if one else selection[row]
+            ((popular, _),) = rule.top_k(self._popularity[None], k)
+            lists[row] = popular, np.full(len(popular), np.nan, np.float32)
         return lists
 
     @cached_property

@@ -7,10 +7,10 @@ One module a group of commands; each takes its arguments, calls the verb of the 
 from recurra.core.cli import create_app, run
 from recurra.recsys.cli.importing import extend, import_file
 from recurra.recsys.cli.judging import compare, evaluate
-from recurra.recsys.cli.models import export, info
+from recurra.recsys.cli.models import bench, export, info
 from recurra.recsys.cli.recommending import recommend, similar
 from recurra.recsys.cli.serving import serve
-from recurra.recsys.cli.training import train
+from recurra.recsys.cli.training import train, tune
 
 PACKAGE = "recurra-recsys"
 app = create_app(
@@ -20,11 +20,13 @@ app = create_app(
 )
 app.command("import")(import_file)
 app.command()(train)
+app.command()(tune)
 app.command()(extend)
 app.command()(recommend)
 app.command()(similar)
 app.command()(serve)
 app.command()(info)
+app.command()(bench)
 app.command()(export)
 app.command()(evaluate)
 app.command()(compare)

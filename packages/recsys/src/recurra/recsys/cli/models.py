@@ -1,4 +1,4 @@
-"""The commands about models themselves: what one is, one made ONNX."""
+"""The commands about models themselves: what one is, how fast it is, one made ONNX."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,13 @@ import typer
 
 from recurra.core.cli import JsonOption
 from recurra.core.errors import RecurraError
+from recurra.recsys.cli.columns import (
+    ItemOption,
+    TimeOption,
+    UserOption,
+    WeightMinOption,
+    WeightOption,
+)
 
 
 def info(
@@ -43,6 +50,62 @@ def info(
         said = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
         rows.append((f"{name}, test", said))
     print_table(rows, ["", ""])
+
+
+def bench(
+    subject: Annotated[
+        str, typer.Argument(metavar="MODEL|LOG", help="A model folder or Hub id, or a log.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="For a log: bert4rec (default), sasrec, gsasrec, esasrec.")
+    ] = None,
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    weight: WeightOption = None,
+    weight_min: WeightMinOption = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Of CPU time for each figure.")
+    ] = 3.0,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
+    json: JsonOption = False,
+) -> None:
+    """Measure this machine: how fast a model learns and answers, and its memory.
+
+    A trained model is measured on the histories that it knows, and is not changed; for a log it is
+    a new network. Users learnt in a CPU second are by the time of an epoch, of which some updates
+    are measured.
+
+    \b
+    Examples:
+      recurra-recsys bench model
+      recurra-recsys bench log.csv --model sasrec --json
+    """
+    from dataclasses import asdict
+
+    from recurra.core.cli import print_json, print_table
+    from recurra.recsys.bench import bench as measure
+    from recurra.recsys.data import LogColumns
+
+    columns = LogColumns(user, item, time, weight, weight_min)
+    speed = measure(subject, columns, recipe=model, seconds=seconds, threads=threads)
+    if json:
+        print_json(asdict(speed))
+        return
+    memory = [None if mib is None else round(mib) for mib in (speed.base_mib, speed.peak_mib)]
+    print_table(
+        [
+            ("measured", f"{speed.model}, torch threads: {speed.threads}"),
+            ("log", f"{speed.items} items, {speed.users} users, {speed.events} events"),
+            ("training, users per CPU second", f"{speed.training_users_per_cpu_second:.0f}"),
+            ("top-10 lists, users per CPU second", f"{speed.top10_users_per_cpu_second:.0f}"),
+            ("one user alone, ms", f"{speed.one_user_ms:.2f}"),
+            ("one user alone, CPU ms", f"{speed.one_user_cpu_ms:.2f}"),
+            ("memory before, MiB", memory[0]),
+            ("most memory, MiB", memory[1]),
+        ],
+        ["", subject],
+    )
 
 
 def export(

@@ -1,5 +1,6 @@
 """The command that answers over HTTP."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,11 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,
     threads: Annotated[int, typer.Option(min=1, help="Of torch; one is best for most.")] = 1,
+    items: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A table of items, for per_category of requests."),
+    ] = None,
+    category: Annotated[str, typer.Option(metavar="COLUMN", help="Of --items.")] = "category",
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="For a body, and for an answer.")
     ] = 10.0,
@@ -24,15 +30,17 @@ def serve(
 ) -> None:
     """Answer over HTTP, JSON in and out, until Ctrl-C.
 
-    POST /recommend takes {"history": [ids]} or {"user": id}, and "k" and "seen" if you like; GET
-    /similar?item=ID, /health and /metrics. POST /reload loads the folder anew, without a request
-    lost. What waits is scored together, and a list is the one that `recommend` makes.
+    POST /recommend takes {"history": [ids]} or {"user": id}, and "k" and "seen" if you like;
+    "only" and "exclude", lists of ids, and "per_category", with --items, limit what a list holds.
+    GET /similar?item=ID, /health and /metrics. POST /reload loads the folder anew, without a
+    request lost. What waits is scored together, and a list is the one that `recommend` makes.
 
     Needs the extra `serve`.
 
     \b
     Examples:
       recurra-recsys serve model
+      recurra-recsys serve model --items titles.csv
       curl localhost:8000/recommend --json '{"history": ["tea", "cups"], "k": 3}'
       curl 'localhost:8000/similar?item=tea&k=3'
       curl -X POST localhost:8000/reload
@@ -41,4 +49,13 @@ def serve(
     from recurra.recsys.serving.limits import ServeLimits
 
     limits = ServeLimits(max_body, max_events, max_k, timeout, max_waiting)
-    answer(model, host=host, port=port, limits=limits, threads=threads, tell=typer.echo)
+    answer(
+        model,
+        host=host,
+        port=port,
+        limits=limits,
+        threads=threads,
+        items=items,
+        category=category,
+        tell=typer.echo,
+    )

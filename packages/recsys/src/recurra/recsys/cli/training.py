@@ -1,4 +1,4 @@
-"""The command that makes a model of a log."""
+"""The commands that make a model of a log: by a recipe, or by a search for a better one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -71,4 +71,54 @@ def train(
     config = load_recipe(model, overrides or (), options)
     finished = train_log(log, columns, model, config, output, run_folder, split_by=split, json=json)
     if not finished:
+        raise typer.Exit(130)
+
+
+def tune(
+    log: LogArgument,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes of every try, such as network.d_model=128.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="bert4rec, sasrec, gsasrec or esasrec.")] = "bert4rec",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The best model's folder.")
+    ] = Path("model"),
+    user: UserOption = None,
+    item: ItemOption = None,
+    time: TimeOption = None,
+    weight: WeightOption = None,
+    weight_min: WeightMinOption = None,
+    k_core: KCoreOption = 1,
+    split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
+    tries: Annotated[
+        int, typer.Option(min=1, help="Settings that are tried, the recipe's own among them.")
+    ] = 9,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of the last round; the ones before have a third.")
+    ] = None,
+    budget: BudgetOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of settings, weights, order and masks.")] = 0,
+    run_folder: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="Of the tries, to go on with; default: DIR.tune"),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Search for better settings of a model on a log, and keep the best model.
+
+    Tries differ in learning rate, dropout, layers, width, length and, in bert4rec, the share of
+    masks. All are trained for a few epochs, the better third for three times as many, and so on.
+    The validation events alone decide. Interrupt it at any moment and start it again to go on.
+
+    \b
+    Examples:
+      recurra-recsys tune log.csv -o model --budget 2h
+      recurra-recsys tune log.csv --model sasrec --tries 27 --epochs 50 network.n_heads=4
+    """
+    from recurra.recsys.data import LogColumns
+    from recurra.recsys.tune import TuneConfig, tune_log
+
+    columns = LogColumns(user, item, time, weight, weight_min, k_core)
+    config = TuneConfig(model, tuple(overrides or ()), tries, epochs, seed, split)
+    if not tune_log(log, columns, config, output, run_folder, budget=budget, json=json):
         raise typer.Exit(130)

@@ -2,14 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi import Query as Parameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 from starlette.exceptions import HTTPException
 
 from recurra.core.errors import RecurraError
@@ -31,6 +40,9 @@ class Wanted(BaseModel):
     user: Id | None = None
     k: StrictInt = Field(10, ge=1)
     seen: StrictBool = False
+    only: list[Id] | None = None
+    exclude: list[Id] | None = None
+    per_category: StrictInt | None = Field(None, ge=1)
 
 
 def create_service_app(
@@ -49,13 +61,23 @@ def create_service_app(
     app = FastAPI(title="recurra-recsys", lifespan=lifespan, docs_url=None, redoc_url=None)
     _answer_errors_in_one_line(app)
 
-    @app.post("/recommend")
-    async def recommend(wanted: Wanted) -> JSONResponse:
+    # FastAPI would read the body as JSON, then as `Wanted`, which takes as long as all the rest.
+    @app.post("/recommend", openapi_extra=_described(Wanted))
+    async def recommend(request: Request) -> JSONResponse:
+        wanted = _read(await request.body(), request)
         if (wanted.history is None) == (wanted.user is None):
             raise RequestError(400, "give a history or a user, one of the two")
         if len(wanted.history or ()) > limits.events:
             raise RequestError(400, f"the history has over {limits.events} events; send the last")
-        query = Query(wanted.history, wanted.user, _checked(wanted.k, limits), not wanted.seen)
+        query = Query(
+            wanted.history,
+            wanted.user,
+            _checked(wanted.k, limits),
+            not wanted.seen,
+            wanted.only,
+            wanted.exclude,
+            wanted.per_category,
+        )
         answer = await batcher.ask(query)
         if isinstance(answer, RequestError):
             raise answer
@@ -106,17 +128,39 @@ def _answer_errors_in_one_line(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
-        if request.method == "POST" and _media_type(request) != "application/json":
-            return line(415, "the body must be JSON, sent with Content-Type: application/json")
-        first = error.errors()[0]
-        # A union tells of each of its members; where the value is comes before what it is not.
-        where = [str(part) for part in first["loc"][1:] if not str(part).startswith("constrained")]
-        return line(400, f"{'.'.join(where) or 'body'}: {first['msg']}")
+        return line(400, _first_fault(error.errors()[0], skipped=1))
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
         return line(500, "a bug; the server's log has the traceback")
 
 
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _read(body: bytes, request: Request) -> Wanted:
+    """Read the body of `/recommend`.
+
+    Raises:
+        RequestError: it is not JSON, or not what is asked for.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        message = "the body must be JSON, sent with Content-Type: application/json"
+        raise RequestError(415, message)
+    try:
+        return Wanted.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise RequestError(400, _first_fault(first)) from error
+
+
+def _first_fault(fault: Mapping[str, Any], skipped: int = 0) -> str:
+    """What is wrong, and where: a part of the request, behind as many that say where that is."""
+    # A union tells of each of its members; where the value is comes before what it is not.
+    parts = [str(part) for part in fault["loc"][skipped:]]
+    where = [part for part in parts if not part.startswith("constrained")]
+    return f"{'.'.join(where) or 'body'}: {fault['msg']}"
+
+
+def _described(body: type[BaseModel]) -> dict[str, Any]:
+    """A body of JSON, for /openapi.json."""
+    content = {"application/json": {"schema": body.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,8 +1,10 @@
 """The process that listens."""
 
+import gc
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -18,6 +20,8 @@ def serve(
     port: int = 8000,
     limits: ServeLimits | None = None,
     threads: int = 1,
+    items: Path | None = None,
+    category: str = "category",
     tell: Callable[[str], object] = print,
 ) -> None:
     """Answer over HTTP until the process is told to stop; requests in work are answered first.
@@ -28,10 +32,12 @@ def serve(
         port: 0 takes one that is free.
         limits: of requests.
         threads: of torch; more than one pays for large models only.
+        items: a table of items, by whose categories requests may limit their lists.
+        category: its column.
         tell: is given the address, once requests can come.
 
     Raises:
-        RecurraError: the model cannot be loaded, or the port not be had.
+        RecurraError: the model or the table cannot be loaded, or the port not be had.
         MissingExtraError: fastapi or uvicorn is not installed.
     """
     for module in ("fastapi", "uvicorn"):
@@ -43,7 +49,8 @@ def serve(
 
     torch.set_num_threads(threads)
     limits, metrics = limits or ServeLimits(), ServiceMetrics()
-    app = create_service_app(Service(name_or_path, metrics), metrics, limits)
+    service = Service(name_or_path, metrics, items, category)
+    app = create_service_app(service, metrics, limits)
     with _listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         tell(f"serving {name_or_path} at http://{shown}:{listening.getsockname()[1]}")
@@ -53,6 +60,10 @@ def serve(
             access_log=False,
             timeout_graceful_shutdown=round(limits.seconds) + 1,
         )
+        # The 200,000 objects of the libraries and the model stay: looked through now and then for
+        # what may go, they would hold up all who wait for tenths of a second.
+        gc.collect()
+        gc.freeze()
         uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
 from recurra.core.errors import RecurraError
-from recurra.recsys.recommender import Recommender
+from recurra.recsys.catalogue import Catalogue, allowed_items
+from recurra.recsys.recommender import EVERYTHING, Recommender
+from recurra.recsys.selection import Selection
 from recurra.recsys.serving.limits import RequestError
 from recurra.recsys.serving.metrics import ServiceMetrics
 from recurra.recsys.similar import SimilarItems
@@ -15,12 +18,30 @@ from recurra.recsys.similar import SimilarItems
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked for: `history`, items of anyone, oldest first, or else `user`, of the log."""
+    """What is asked for.
+
+    Attributes:
+        history: items of anyone, oldest first; None where a user is named.
+        user: of the log.
+        k: items of the list.
+        filter_seen: leave out what the history holds.
+        only: ids of the items that alone may be in the list; None: all.
+        exclude: ids of items that may not; None: none.
+        per_category: how many items of one category it holds at most; None: any number.
+    """
 
     history: Sequence[object] | None
     user: object
     k: int
     filter_seen: bool
+    only: Sequence[object] | None = None
+    exclude: Sequence[object] | None = None
+    per_category: int | None = None
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether items are named that the list is limited to or kept from."""
+        return self.only is not None or self.exclude is not None
 
 
 @dataclass(frozen=True)
@@ -29,19 +50,34 @@ class Loaded:
 
     recommender: Recommender
     similar: SimilarItems
+    ids: list[object]  # of item n at n - 1, as JSON has it
+    categories: np.ndarray | None  # see `Selection`
     since: datetime
 
 
 class Service:
     """Answers for a model; `reload` puts another one in its place between two batches."""
 
-    def __init__(self, name_or_path: str, metrics: ServiceMetrics) -> None:
+    def __init__(
+        self,
+        name_or_path: str,
+        metrics: ServiceMetrics,
+        items: Path | None = None,
+        category: str = "category",
+    ) -> None:
         """Load a model.
 
+        Args:
+            name_or_path: a model folder, or an id of the Hugging Face Hub.
+            metrics: what is counted.
+            items: a table of items with their categories, see `Catalogue`; read again by `reload`.
+            category: its column.
+
         Raises:
-            RecurraError: it cannot be loaded.
+            RecurraError: the model or the table cannot be loaded.
         """
         self.name = name_or_path
+        self._items, self._category = items, category
         self._metrics = metrics
         self._loaded = self._load()
 
@@ -56,33 +92,41 @@ class Service:
     def _load(self) -> Loaded:
         recommender = Recommender.from_pretrained(self.name)
         recommender.lists([np.ones(1, np.int32)], 1)  # the first call costs torch its set-up
-        return Loaded(recommender, SimilarItems(recommender), datetime.now(UTC))
+        recommender.log.number([""])  # and so does the first look for an id
+        ids = [plain_id(item) for item in recommender.log.items]
+        categories = None
+        if self._items is not None:
+            categories = Catalogue(self._items).categories(recommender.log, self._category)
+        return Loaded(recommender, SimilarItems(recommender), ids, categories, datetime.now(UTC))
 
     def recommend(self, queries: Sequence[Query]) -> list[dict[str, object] | RequestError]:
         """Answer queries together, each with what it would get alone, or with what is wrong."""
-        recommender = self._loaded.recommender
+        loaded = self._loaded
+        recommender = loaded.recommender
         self._metrics.observe_batch(len(queries))
-        histories: list[np.ndarray | RequestError] = []
-        for query in queries:
-            try:
-                histories.append(_history(recommender, query))
-            except RecurraError as error:
-                histories.append(RequestError(404, str(error)))
+        read = [_read(loaded, query) for query in queries]
         answers: list[dict[str, object] | RequestError] = [
-            history if isinstance(history, RequestError) else {} for history in histories
+            found if isinstance(found, RequestError) else {} for found in read
         ]
         for filter_seen in (True, False):
             asked = [
-                (place, query, history)
-                for place, (query, history) in enumerate(zip(queries, histories, strict=True))
-                if query.filter_seen == filter_seen and not isinstance(history, RequestError)
+                (place, query, found)
+                for place, (query, found) in enumerate(zip(queries, read, strict=True))
+                if query.filter_seen == filter_seen and not isinstance(found, RequestError)
             ]
             if not asked:
                 continue
             k = max(query.k for _, query, _ in asked)  # a shorter list is the start of a longer one
-            lists = recommender.lists([h for _, _, h in asked], k, filter_seen)
-            for (place, query, history), (items, scores) in zip(asked, lists, strict=True):
-                answers[place] = _answer(recommender, query, history, items, scores)
+            rules = [found.selection for _, _, found in asked]
+            limited = any(rule is not EVERYTHING for rule in rules)
+            lists = recommender.lists(
+                [found.history for _, _, found in asked],
+                k,
+                filter_seen,
+                rules if limited else EVERYTHING,
+            )
+            for (place, query, found), (items, scores) in zip(asked, lists, strict=True):
+                answers[place] = _answer(loaded.ids, query, found, items, scores)
         return answers
 
     def similar(self, item: str, k: int) -> dict[str, object]:
@@ -115,27 +159,52 @@ def plain_id(value: object) -> object:
     return value if isinstance(value, int | float | str) else str(value)
 
 
-def _history(recommender: Recommender, query: Query) -> np.ndarray:
-    if query.history is not None:
-        return recommender.log.number(query.history)
-    return recommender.log.history(recommender.find_user(query.user))
+@dataclass(frozen=True)
+class Read:
+    """A query in numbers of items; `unknown_ids` counts those of its filters that are unknown."""
+
+    history: np.ndarray
+    selection: Selection
+    unknown_ids: int
+
+
+def _read(loaded: Loaded, query: Query) -> Read | RequestError:
+    log = loaded.recommender.log
+    if query.per_category is not None and loaded.categories is None:
+        return RequestError(400, "per_category needs a server that was started with --items FILE")
+    try:
+        history = (
+            log.history(loaded.recommender.find_user(query.user))
+            if query.history is None
+            else log.number(query.history)
+        )
+    except RecurraError as error:
+        return RequestError(404, str(error))
+    if not query.has_ids and query.per_category is None:
+        return Read(history, EVERYTHING, 0)
+    allowed, unknown = allowed_items(log, query.only, query.exclude)
+    if query.per_category is None:
+        return Read(history, Selection(allowed), unknown)
+    return Read(history, Selection(allowed, loaded.categories, query.per_category), unknown)
 
 
 def _answer(
-    recommender: Recommender,
+    ids: Sequence[object],
     query: Query,
-    history: np.ndarray,
+    found: Read,
     items: np.ndarray,
     scores: np.ndarray,
 ) -> dict[str, object]:
-    names = recommender.log.items.gather(items[: query.k] - 1).to_list()
-    cold = not len(history)
-    given = len(history) if query.history is None else len(query.history)
+    numbers = items[: query.k].tolist()
+    known = len(found.history)
+    cold = not known
+    given = known if query.history is None else len(query.history)
     return {
         "items": [
-            {"rank": rank, "item": plain_id(name), "score": None if cold else score}
-            for rank, (name, score) in enumerate(zip(names, scores.tolist(), strict=False), 1)
+            {"rank": rank, "item": ids[number - 1], "score": None if cold else score}
+            for rank, (number, score) in enumerate(zip(numbers, scores.tolist(), strict=False), 1)
         ],
-        "unknown_items": given - len(history),
+        "unknown_items": given - known,
         "cold_start": cold,
+        **({"unknown_ids_of_filters": found.unknown_ids} if query.has_ids else {}),
     }
