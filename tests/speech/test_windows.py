@@ -44,7 +44,7 @@ def test_a_stream_that_fits_one_window_is_run_whole():
             [noise(1, 30), noise(1, 20)], lambda w: seen.append(w.shape) or w, window=50, overlap=10
         )
     )
-    assert seen == [(1, 50)]
+    assert seen == [(1, 1, 50)]
 
 
 def test_windows_do_not_depend_on_blocks_or_jobs():
