@@ -141,8 +141,7 @@ def import_checkpoint(
     FRCRN_SE_16K, MossFormer2_SE_48K, MossFormer2_SS_16K and MossFormer2_SR_48K are from
     ClearerVoice-Studio. A folder of encoder.ckpt, masknet.ckpt and decoder.ckpt is a separator of
     the MossFormer2 paper. Nothing in a checkpoint is executed, and every tensor has to fit. A model
-    folder that is there is replaced. For MossFormer2_SR_48K no official numbers were
-    at hand to check ours against.
+    folder that is there is replaced.
 
     \b
     Examples:

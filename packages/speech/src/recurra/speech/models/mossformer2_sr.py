@@ -2,8 +2,8 @@
 
 Source: `MossFormer2_SR_48K` of ClearerVoice-Studio. The stack of `mossformer2.py` turns the mel
 spectrogram of a recording into that of a full-band one, HiFi-GAN makes a waveform of it, and the
-recording's own band takes the place of the waveform's. No numbers of the official network were at
-hand: names and shapes of its tensors are checked, what it computes only against a restatement.
+recording's own band takes the place of the waveform's. Its numbers are those of the official code
+with made-up weights; the official weights were not at hand.
 """
 
 from dataclasses import dataclass, field

@@ -94,6 +94,8 @@ def _generator_config(tensors: dict[str, Tensor]) -> HifiGanConfig:
         found = {}
         for name, value in tensors.items():
             if match := re.fullmatch(pattern, name):
+                if value.dim() != 3:
+                    raise CheckpointError(f"{name} has the shape {tuple(value.shape)}")
                 found[int(match[1])] = value.shape[2]
         return tuple(found[i] for i in sorted(found))
 

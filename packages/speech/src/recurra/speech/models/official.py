@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from recurra.core.errors import CheckpointError
+from recurra.core.errors import CheckpointError, RecurraError
 from recurra.core.pretrained import Pretrained, check_replaceable, read_foreign
 from recurra.speech.models import frcrn_official, mossformer2_official, mossformer2_sr_official
 
@@ -75,7 +75,7 @@ def import_official(
     named = paths[0] if len(paths) == 1 else " and ".join(map(str, given))
     try:
         layout, model, left = _build(tensors, sample_rate, masking)
-    except CheckpointError as error:
+    except RecurraError as error:
         raise CheckpointError(f"{named}: {error}") from error
     card = _CARD.format(
         kind=model.kind,
