@@ -205,6 +205,32 @@ def test_the_result_does_not_depend_on_jobs():
     assert np.array_equal(one, three)
 
 
+def test_the_result_does_not_depend_on_the_batch_but_for_rounding():
+    separator = Separator(MossFormer2Ss(CONFIG))
+    x = 0.1 * np.random.default_rng(0).standard_normal((2, RATE * 13)).astype(np.float32)
+    one = separator(x, RATE, SeparateOptions(window_seconds=4))
+    for batch in (2, 3, 9):
+        many = separator(x, RATE, SeparateOptions(window_seconds=4, batch=batch))
+        np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
+    with pytest.raises(RecurraError, match="1 window or more, not 0"):
+        SeparateOptions(batch=0)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does():
+    rows = []
+
+    def limited(x):
+        rows.append(len(x))
+        if len(x) > 2:
+            raise torch.OutOfMemoryError
+        return halves(x)
+
+    x = np.random.default_rng(0).standard_normal(16 * RATE).astype(np.float32)
+    y = separating(limited)(x, RATE, SeparateOptions(window_seconds=4, batch=5))
+    np.testing.assert_allclose(y.sum(0), x, rtol=0, atol=1e-6)
+    assert rows == [5, 2, 2, 1, 1]  # five windows of 4 s and a short one
+
+
 def test_a_model_for_another_purpose_or_number_is_refused(model, tmp_path):
     with pytest.raises(RecurraError, match="kind frcrn; to take voices apart give one of kind"):
         Separator.from_pretrained(model)

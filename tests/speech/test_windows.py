@@ -44,7 +44,7 @@ def test_a_stream_that_fits_one_window_is_run_whole():
             [noise(1, 30), noise(1, 20)], lambda w: seen.append(w.shape) or w, window=50, overlap=10
         )
     )
-    assert seen == [(1, 50)]
+    assert seen == [(1, 1, 50)]
 
 
 def test_windows_do_not_depend_on_blocks_or_jobs():
@@ -59,6 +59,20 @@ def test_windows_do_not_depend_on_blocks_or_jobs():
 
     assert np.array_equal(run(333, 1), run(7, 1))
     assert np.array_equal(run(333, 1), run(50, 3))
+
+
+def test_windows_of_one_length_come_in_batches():
+    x = noise(2, 333)
+    shapes = []
+
+    def doubled(windows):
+        shapes.append(windows.shape)
+        return 2 * windows
+
+    y = join(run_windows([x], doubled, window=60, overlap=20, batch=3), 2)
+    np.testing.assert_allclose(y, 2 * x, rtol=0, atol=1e-6)
+    # Windows start every 40 samples; the last is short and so alone.
+    assert shapes == [(3, 2, 60), (3, 2, 60), (1, 2, 60), (1, 2, 53)]
 
 
 def test_the_join_is_a_straight_cross_fade():

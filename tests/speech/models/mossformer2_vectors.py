@@ -34,14 +34,17 @@ def vectors(name):
 def recipe_checkpoint(name):
     """Return the official checkpoint's layout with the weights of the full-size numbers."""
     specs = json.loads((VECTORS / f"{name}.json").read_text())
-    return {key: torch.from_numpy(_recipe(key, spec["shape"])) for key, spec in specs.items()}
+    return {key: torch.from_numpy(recipe(key, spec["shape"])) for key, spec in specs.items()}
 
 
-def _recipe(key, shape):
+def recipe(key, shape):
+    """Draw a tensor from a generator seeded with the CRC-32 of its name."""
     if key.endswith(("freqs", "inv_freq")):
         return (10_000.0 ** (-np.arange(shape[0]) / shape[0])).astype(np.float32)
     values = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
     a = values.standard_normal(shape, dtype=np.float32)
+    if key.endswith((".weight_g", ".alpha")):  # of the generator of super-resolution
+        return np.float32(0.1 if key == "conv_post.weight_g" else 1) + np.float32(0.05) * a
     if len(shape) <= 1 or a.size == max(shape):
         if "prelu" in key or key.endswith("conv1.1.weight"):
             return np.float32(0.25) + np.float32(0.05) * a

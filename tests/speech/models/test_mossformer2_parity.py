@@ -10,11 +10,15 @@ from tests.speech.models.mossformer2_vectors import (
     recipe_checkpoint,
     vectors,
 )
+from torch.nn import functional
 
 from recurra.core.pretrained import load_tensors
 from recurra.speech.models import mossformer2_official as official
+from recurra.speech.models.hifi_gan import log_mel_magnitudes
 from recurra.speech.models.mossformer2 import sinusoids
 from recurra.speech.models.mossformer2_se import MossFormer2Se, MossFormer2SeConfig
+from recurra.speech.models.mossformer2_sr import MossFormer2SrConfig, with_own_band
+from recurra.speech.models.mossformer2_sr_official import upsampler
 from recurra.speech.models.mossformer2_ss import MossFormer2Ss
 
 
@@ -106,3 +110,39 @@ def test_full_size_enhancer_from_the_official_key_list(fused):
     assert model.config == MossFormer2SeConfig()
     mask = (model.fuse() if fused else model).mask(tensors["in.0"])
     torch.testing.assert_close(mask, tensors["out.mask"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_full_size_super_resolution_from_the_official_key_lists():
+    tensors = load_file(VECTORS / "full_MossFormer2_SR_48K.safetensors")
+    parts = [
+        recipe_checkpoint(f"MossFormer2_SR_48K.{part}") for part in ("mossformer", "generator")
+    ]
+    model, left = upsampler(parts[0] | parts[1])
+    assert {reason: len(names) for reason, names in left.items()} == {official.COMPUTED: 25}
+    assert model.config == MossFormer2SrConfig()
+    audio = tensors["in.0"][None]
+    made = model.generator(tensors["mid.frames"][None])
+    torch.testing.assert_close(made[0], tensors["out.made"], rtol=0, atol=5e-6)
+    frames = model.fuse().stack(tensors["mid.features"][None])
+    torch.testing.assert_close(frames[0, 0], tensors["mid.frames"], rtol=1e-4, atol=5e-5)
+    torch.testing.assert_close(model(audio), made, rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_super_resolution_keeps_the_band_as_official_code_does():
+    tensors = load_file(VECTORS / "full_MossFormer2_SR_48K.safetensors")
+    features = log_mel_magnitudes(
+        functional.pad(tensors["in.0"][None], (384, 384), mode="reflect"),
+        48000,
+        win_length=1024,
+        hop_length=256,
+        n_mels=80,
+        top_hz=8000.0,
+    )
+    torch.testing.assert_close(features[0], tensors["mid.features"], rtol=0, atol=1e-5)
+    ours = with_own_band(tensors["in.0"][None], tensors["out.made"][None], 48000)[0]
+    # Official code fades in over the first 100 ms; `filtfilt` continues the ends for less long.
+    inner = slice(4800, -300)
+    torch.testing.assert_close(ours[inner], tensors["out.0"][inner], rtol=0, atol=1e-6)

@@ -6,7 +6,10 @@ import pytest
 
 VECTORS = Path(__file__).parent / "vectors"
 OF_LAYERS = Path(__file__).parents[2] / "core" / "layers" / "vectors"
-COPIES = sorted(path for path in VECTORS.iterdir() if path.suffix != ".md")
+RECORDED_HERE = {"full_MossFormer2_SR_48K.safetensors"}
+COPIES = sorted(
+    path for path in VECTORS.iterdir() if path.suffix != ".md" and path.name not in RECORDED_HERE
+)
 
 
 @pytest.mark.shared

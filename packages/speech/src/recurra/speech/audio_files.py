@@ -86,9 +86,12 @@ def create_like(
     channels: int,
     entry: FileInput,
     *,
+    sample_rate: int | None = None,
     overwrite: bool,
 ) -> AudioSink:
-    """Start a file in the format, at the rate and with the tags of its input; see `create_audio`.
+    """Start a file in the format and with the tags of its input; see `create_audio`.
+
+    Its rate is the input's too where `sample_rate` is None.
 
     Raises:
         AudioError: as `create_audio`.
@@ -99,7 +102,7 @@ def create_like(
     return create_audio(
         target,
         like,
-        source.sample_rate,
+        sample_rate or source.sample_rate,
         channels,
         tags=source.tags,
         overwrite=overwrite,

@@ -18,12 +18,12 @@ def top_band_gain(noisy: np.ndarray, enhanced: np.ndarray, sample_rate: int) -> 
     averaged over 0.1 s.
 
     Args:
-        noisy: float32 (C, n), what the model was given.
-        enhanced: float32 (C, n), what it made of that, aligned.
+        noisy: float32 (..., n), what the model was given.
+        enhanced: float32 (..., n), what it made of that, aligned.
         sample_rate: of both, in Hz.
 
     Returns:
-        float32 (C, n), from 0 to 1.
+        float32 (..., n), from 0 to 1.
     """
     before, after = _top_band_energy(np.stack([noisy, enhanced]), sample_rate)
     return _at_samples((after / before).sqrt().clamp(max=1), noisy.shape[-1], sample_rate)
@@ -35,11 +35,11 @@ def top_band_shares(voices: np.ndarray, sample_rate: int) -> np.ndarray:
     The shares of a frame are those of the energies in the band of `top_band_gain`.
 
     Args:
-        voices: float32 (S, C, n), the voices in each channel.
+        voices: float32 (S, ..., n), the voices in each channel.
         sample_rate: in Hz.
 
     Returns:
-        float32 (S, C, n), from 0 to 1.
+        float32 (S, ..., n), from 0 to 1.
     """
     energy = _top_band_energy(voices, sample_rate)
     return _at_samples(energy / energy.sum(dim=0), voices.shape[-1], sample_rate)
@@ -56,9 +56,9 @@ def _top_band_energy(audio: np.ndarray, sample_rate: int) -> Tensor:
     energy = power[..., low:high].sum(dim=-1)
     width = min(_SMOOTH_FRAMES, energy.shape[-1])
     smoothed = functional.avg_pool1d(
-        energy, width, stride=1, padding=width // 2, count_include_pad=False
+        energy.flatten(0, -2), width, stride=1, padding=width // 2, count_include_pad=False
     )
-    return smoothed[..., : frames.shape[-2]] + _FLOOR
+    return smoothed[:, : frames.shape[-2]].reshape(energy.shape) + _FLOOR
 
 
 def _at_samples(values: Tensor, n: int, sample_rate: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from recurra.core.errors import RecurraError
 from recurra.core.memory import peak_memory
 from recurra.core.pretrained import resolve, shipped_names
 from recurra.speech.models.load import load_any
+from recurra.speech.models.mossformer2_sr import MossFormer2Sr
 from recurra.speech.models.mossformer2_ss import MossFormer2Ss
 
 _WEIGHTS = "recurra.speech.weights"
@@ -55,7 +56,7 @@ def bench(
 
     Args:
         models: names, folders or Hub ids; none of them stands for all that ship.
-        seconds: of one channel of audio at the model's rate, cleaned or taken apart in one window.
+        seconds: of one channel of audio at the model's rate, in one window.
         threads: of the CPU; None is torch's choice.
         device, precision: as for `Enhancer`.
 
@@ -90,14 +91,18 @@ def measure(name: str, seconds: float, device: str, precision: Literal["f32", "b
 
     from recurra.speech.enhancer import EnhanceOptions, Enhancer
     from recurra.speech.separator import SeparateOptions, Separator
+    from recurra.speech.upsampler import UpsampleOptions, Upsampler
 
     model = load_any(name)
     window = max(4.0, seconds)
-    run: Enhancer | Separator
-    options: EnhanceOptions | SeparateOptions
+    run: Enhancer | Separator | Upsampler
+    options: EnhanceOptions | SeparateOptions | UpsampleOptions
     if isinstance(model, MossFormer2Ss):
         run = Separator(model, device=device, precision=precision)
         options = SeparateOptions(window_seconds=window)
+    elif isinstance(model, MossFormer2Sr):
+        run = Upsampler(model, device=device, precision=precision)
+        options = UpsampleOptions(window_seconds=window)
     else:
         run = Enhancer(model, device=device, precision=precision)
         options = EnhanceOptions(window_seconds=window)

@@ -95,17 +95,17 @@ class Enhancer(RecordingModel):
         for streams in self._stream(blocks, sample_rate, channels, options):
             yield streams[0]
 
-    def _run_window(self, piece: np.ndarray, options: EnhanceOptions) -> np.ndarray:
-        enhanced = self._run_in_memory(piece)
-        gain = top_band_gain(piece, enhanced, self.sample_rate)
+    def _run_windows(self, pieces: np.ndarray, options: EnhanceOptions) -> np.ndarray:
+        enhanced = self._run_in_memory(pieces)
+        gain = top_band_gain(pieces, enhanced, self.sample_rate)
         if options.max_attenuation_db is not None:
             floor = np.float32(10 ** (-options.max_attenuation_db / 20))
-            enhanced = enhanced + floor * (piece - enhanced)
+            enhanced = enhanced + floor * (pieces - enhanced)
             gain = gain + floor * (1 - gain)
-        return np.concatenate([enhanced, piece, gain])
+        return np.concatenate([enhanced, pieces, gain], axis=1)
 
     def _clean(self, x: Tensor) -> Tensor:
-        return self._at_level(x, self._fast.enhance)
+        return self._at_level(x.flatten(0, 1), self._fast.enhance).unflatten(0, x.shape[:2])
 
 
 def enhance(

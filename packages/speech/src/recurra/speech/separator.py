@@ -127,15 +127,19 @@ class Separator(RecordingModel):
     def _new_order(self, channels: int) -> Arrange:
         return SpeakerOrder(self.n_streams, channels, self.sample_rate)
 
-    def _run_window(self, piece: np.ndarray, options: RecordingOptions) -> np.ndarray:
-        voices = self._run_in_memory(piece)
-        shares = top_band_shares(voices.reshape(self.n_streams, *piece.shape), self.sample_rate)
-        return np.concatenate([voices, piece, shares.reshape(voices.shape)])
+    def _run_windows(self, pieces: np.ndarray, options: RecordingOptions) -> np.ndarray:
+        voices = self._run_in_memory(pieces)  # (B, S * C, n)
+        by_speaker = voices.reshape(len(pieces), self.n_streams, *pieces.shape[1:]).swapaxes(0, 1)
+        shares = top_band_shares(by_speaker, self.sample_rate).swapaxes(0, 1)
+        return np.concatenate([voices, pieces, shares.reshape(voices.shape)], axis=1)
 
     def _clean(self, x: Tensor) -> Tensor:
-        voices = self._at_level(x, self._fast.separate)  # (C, S, n)
-        voices = voices * torch.stack([fitted_gains(*pair) for pair in zip(voices, x, strict=True)])
-        return torch.stack(_in_one_order(voices), dim=1).flatten(0, 1)
+        rows = x.flatten(0, 1)
+        voices = self._at_level(rows, self._fast.separate)  # (B * C, S, n)
+        gains = [fitted_gains(*pair) for pair in zip(voices, rows, strict=True)]
+        windows = (voices * torch.stack(gains)).unflatten(0, x.shape[:2])  # (B, C, S, n)
+        ordered = [torch.stack(_in_one_order(window), dim=1) for window in windows]
+        return torch.stack(ordered).flatten(1, 2)
 
 
 def fitted_gains(voices: Tensor, mixture: Tensor) -> Tensor:

@@ -22,20 +22,22 @@ def run_windows(
     window: int,
     overlap: int,
     jobs: int = 1,
+    batch: int = 1,
     arrange: Arrange | None = None,
 ) -> Iterator[Array]:
     """Run a function on overlapping windows of a stream and join what it gives.
 
     Windows start every `window - overlap` samples. In an overlap the earlier window is heard first;
     the two cross-fade linearly in the middle fifth. A stream that fits one window is run whole. The
-    windows, and so the output, are the same for any `jobs`.
+    windows are the same for any `jobs` and `batch`.
 
     Args:
         blocks: arrays (C, n) that follow each other, any n.
-        run: maps a window (C, n) to (D, n), n <= window; called from `jobs` threads.
+        run: maps windows (B, C, n) to (B, D, n), n <= window; called from `jobs` threads.
         window: samples a window, more than twice the overlap.
         overlap: samples that consecutive windows share.
-        jobs: windows in work at once.
+        jobs: batches in work at once.
+        batch: B at most; the last window, where it is shorter, is alone in its batch.
         arrange: puts the rows of what `run` gave in order, window after window; see `Arrange`.
 
     Yields:
@@ -44,8 +46,9 @@ def run_windows(
     if not 0 <= 2 * overlap < window:
         raise ValueError(f"an overlap of {overlap} needs windows over {2 * overlap}, not {window}")
     fade = _Fade(overlap)
-    for piece in _in_order(_cut(blocks, window, overlap), run, jobs):
-        yield from fade.join(piece if arrange is None else arrange(fade.overlap, piece))
+    for pieces in _in_order(_batches(_cut(blocks, window, overlap), batch), run, jobs):
+        for piece in pieces:
+            yield from fade.join(piece if arrange is None else arrange(fade.overlap, piece))
     yield from fade.finish()
 
 
@@ -62,6 +65,21 @@ def _in_order(pieces: Iterable[Array], run: Callable[[Array], Array], jobs: int)
                 yield result_of(waiting.popleft())
         while waiting:
             yield result_of(waiting.popleft())
+
+
+def _batches(windows: Iterable[Array], size: int) -> Iterator[Array]:
+    """Stack windows (C, n) that follow each other and are as long: (B, C, n), B at most `size`."""
+    held: list[Array] = []
+    for window in windows:
+        if held and window.shape != held[0].shape:
+            yield np.stack(held)
+            held = []
+        held.append(window)
+        if len(held) == size:
+            yield np.stack(held)
+            held = []
+    if held:
+        yield np.stack(held)
 
 
 def _cut(blocks: Iterable[Array], window: int, overlap: int) -> Iterator[Array]:

@@ -83,8 +83,10 @@ MUXERS: dict[str, tuple[str, str]] = {
     ".ac3": ("ac3", "ac3"),
     ".g722": ("g722", "g722"),
 }
-# What `enhance` and `separate` put behind the stems of files; the latter with a number, from 1.
+# What `enhance`, `upsample` and `separate` put behind the stems of files; the last with a number,
+# from 1.
 ENHANCED_MARK = ".enhanced"
+UPSAMPLED_MARK = ".upsampled"
 SPEAKER_MARK = ".speaker"
 SPEAKERS_MARK = ".speakers"  # of all in one file
 VIDEO_MUXERS = {"mp4", "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "3gp"}
@@ -98,8 +100,10 @@ def is_media_name(path: Path) -> bool:
 
 
 def is_result_name(path: Path) -> bool:
-    """Tell whether a file is what `enhance` or `separate` made, by its name."""
-    return path.stem.endswith(ENHANCED_MARK) or bool(re.search(r"\.speaker(s|\d+)$", path.stem))
+    """Tell whether a file is what one of those commands made, by its name."""
+    return path.stem.endswith((ENHANCED_MARK, UPSAMPLED_MARK)) or bool(
+        re.search(r"\.speaker(s|\d+)$", path.stem)
+    )
 
 
 def output_format(path: Path, like: AudioFormat) -> AudioFormat:

@@ -13,11 +13,12 @@ from recurra.speech.cli.options import PACKAGE
 from recurra.speech.cli.scoring import evaluate, plot
 from recurra.speech.cli.separating import separate
 from recurra.speech.cli.training import fetch_data, mix, train
+from recurra.speech.cli.upsampling import upsample
 
 app = create_app(
     "Clean noisy recordings of speech. Try: recurra-speech enhance noisy.wav", package=PACKAGE
 )
-for command in (enhance, separate, live, evaluate, plot, info, bench, export):
+for command in (enhance, separate, upsample, live, evaluate, plot, info, bench, export):
     app.command()(command)
 app.command("import-checkpoint")(import_checkpoint)
 app.command()(mix)

@@ -7,41 +7,43 @@ import typer
 
 from recurra.core.cli import Batch, JsonOption, expand_inputs, progress
 from recurra.core.errors import RecurraError
-from recurra.speech.cli.options import PACKAGE, ModelOption, set_threads
+from recurra.speech.cli.options import (
+    PACKAGE,
+    BandOption,
+    BatchOption,
+    DeviceOption,
+    DownmixOption,
+    ForceOption,
+    InputsArgument,
+    JobsOption,
+    ModelOption,
+    OutputOption,
+    PrecisionOption,
+    ThreadsOption,
+    WindowOption,
+    set_threads,
+)
 
 
 def enhance(
-    inputs: Annotated[
-        list[str], typer.Argument(help="Audio or video files, folders, patterns, or - for a pipe.")
-    ],
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", help="A file, a folder, or - for a pipe.")
-    ] = None,
+    inputs: InputsArgument,
+    output: OutputOption = None,
     model: ModelOption = "frcrn-small",
-    band: Annotated[
-        str, typer.Option(help="Above the model's band: keep (it follows the band) or model.")
-    ] = "keep",
+    band: BandOption = "keep",
     max_attenuation: Annotated[
         float | None, typer.Option(metavar="DB", help="Turn nothing down by more than this.")
     ] = None,
     residual: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write what was taken out.")
     ] = None,
-    downmix: Annotated[bool, typer.Option("--downmix", help="Mix all channels into one.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace outputs that are there.")
-    ] = False,
-    window: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Longer files are cleaned in windows.")
-    ] = 30.0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
-    precision: Annotated[str, typer.Option(help="f32 or bf16.")] = "f32",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads in all; the default is all cores.")
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Files in work at once; windows of a single one.")
-    ] = 1,
+    downmix: DownmixOption = False,
+    force: ForceOption = False,
+    window: WindowOption = 30.0,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "f32",
+    threads: ThreadsOption = None,
+    jobs: JobsOption = 1,
+    batch: BatchOption = None,
     json: JsonOption = False,
 ) -> None:
     """Clean recordings: the same file, with the noise taken out.
@@ -68,13 +70,19 @@ def enhance(
     pairs = dict(choose_outputs(found, output, ENHANCED_MARK))
     if residual is not None and len(pairs) > 1:
         raise RecurraError("--residual needs a single input")
-    options = EnhanceOptions(band, window, jobs_each(jobs, len(pairs)), max_attenuation)
+    options = EnhanceOptions(
+        window_seconds=window,
+        jobs=jobs_each(jobs, len(pairs)),
+        batch=batch,
+        band=band,
+        max_attenuation_db=max_attenuation,
+    )
     file_options = FileOptions(downmix, force, residual)
-    batch = Batch(PACKAGE, json=json, stdout_is_data=None in pairs.values())
+    job = Batch(PACKAGE, json=json, stdout_is_data=None in pairs.values())
     set_threads(threads, jobs)
     enhancer = Enhancer.from_pretrained(model, device=device, precision=precision)
     with progress("cleaning", unit="s of audio") as bar:
-        code = batch.run(
+        code = job.run(
             pairs,
             lambda entry: enhance_file(
                 enhancer, entry, pairs[entry], options, file_options, bar.advance

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import JsonOption
+from recurra.speech.cli.options import DeviceOption, PrecisionOption
 
 
 def info(
@@ -53,8 +54,8 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; the default is all cores.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
-    precision: Annotated[str, typer.Option(help="f32 or bf16.")] = "f32",
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "f32",
     json: JsonOption = False,
 ) -> None:
     """Measure models on this machine: time for a second of audio, and memory.
@@ -119,7 +120,10 @@ def export(
 
 def import_checkpoint(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A .pt file, or the folder of an official checkpoint.")
+        list[Path],
+        typer.Argument(
+            help="A .pt file (of _SR_48K both), or the folder of an official checkpoint."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model folder to make.")],
     sample_rate: Annotated[
@@ -132,16 +136,18 @@ def import_checkpoint(
         bool, typer.Option("--no-masking", help="A separator like the paper's for WHAMR!.")
     ] = False,
 ) -> None:
-    """Make a model folder of an official checkpoint: FRCRN_SE_16K, MossFormer2_SE_48K or _SS_16K.
+    """Make a model folder of an official checkpoint.
 
-    Those are from ClearerVoice-Studio. A folder of encoder.ckpt, masknet.ckpt and decoder.ckpt is a
-    separator of the MossFormer2 paper. Nothing in a checkpoint is executed, and every tensor has to
-    fit. A model folder that is there is replaced.
+    FRCRN_SE_16K, MossFormer2_SE_48K, MossFormer2_SS_16K and MossFormer2_SR_48K are from
+    ClearerVoice-Studio. A folder of encoder.ckpt, masknet.ckpt and decoder.ckpt is a separator of
+    the MossFormer2 paper. Nothing in a checkpoint is executed, and every tensor has to fit. A model
+    folder that is there is replaced.
 
     \b
     Examples:
       recurra-speech import-checkpoint checkpoints/FRCRN_SE_16K -o frcrn-official
       recurra-speech import-checkpoint MossFormer2_SS_16K/last_best_checkpoint.pt -o ss
+      recurra-speech import-checkpoint last_best_checkpoint_m.pt last_best_checkpoint_g.pt -o sr
       recurra-speech import-checkpoint mossformer2-whamr-2spk -o whamr --no-masking
     """
     from recurra.speech.models.official import import_official

@@ -5,13 +5,25 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import Batch, JsonOption, expand_inputs, progress
-from recurra.speech.cli.options import PACKAGE, ModelOption, set_threads
+from recurra.speech.cli.options import (
+    PACKAGE,
+    BandOption,
+    BatchOption,
+    DeviceOption,
+    DownmixOption,
+    ForceOption,
+    InputsArgument,
+    JobsOption,
+    ModelOption,
+    PrecisionOption,
+    ThreadsOption,
+    WindowOption,
+    set_threads,
+)
 
 
 def separate(
-    inputs: Annotated[
-        list[str], typer.Argument(help="Audio or video files, folders, patterns, or - for a pipe.")
-    ],
+    inputs: InputsArgument,
     place: Annotated[
         str | None,
         typer.Option("-o", metavar="DIR", help="A folder; for multichannel also a file, or -."),
@@ -28,24 +40,15 @@ def separate(
         int | None, typer.Option(min=2, help="How many voices there are; the model's own number.")
     ] = None,
     model: ModelOption = "mossformer2-small",
-    band: Annotated[
-        str, typer.Option(help="Above the model's band: keep (it follows the band) or model.")
-    ] = "keep",
-    downmix: Annotated[bool, typer.Option("--downmix", help="Mix all channels into one.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace outputs that are there.")
-    ] = False,
-    window: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Longer files are taken apart in windows.")
-    ] = 10.0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
-    precision: Annotated[str, typer.Option(help="f32 or bf16.")] = "f32",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads in all; the default is all cores.")
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Files in work at once; windows of a single one.")
-    ] = 1,
+    band: BandOption = "keep",
+    downmix: DownmixOption = False,
+    force: ForceOption = False,
+    window: WindowOption = 10.0,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "f32",
+    threads: ThreadsOption = None,
+    jobs: JobsOption = 1,
+    batch: BatchOption = None,
     json: JsonOption = False,
 ) -> None:
     """Take the voices in recordings apart: one file a speaker.
@@ -70,15 +73,17 @@ def separate(
     from recurra.speech.separator import SeparateOptions, Separator
 
     found = expand_inputs(inputs, wanted=is_input)
-    options = SeparateOptions(band, window, jobs_each(jobs, len(found)))
+    options = SeparateOptions(
+        window_seconds=window, jobs=jobs_each(jobs, len(found)), batch=batch, band=band
+    )
     set_threads(threads, jobs)
     separator = Separator.from_pretrained(
         model, speakers=speakers, device=device, precision=precision
     )
     outputs = dict(choose_outputs(found, place, separator.n_streams, form))
-    batch = Batch(PACKAGE, json=json, stdout_is_data=[None] in outputs.values())
+    job = Batch(PACKAGE, json=json, stdout_is_data=[None] in outputs.values())
     with progress("separating", unit="s of audio") as bar:
-        code = batch.run(
+        code = job.run(
             outputs,
             lambda entry: separate_file(
                 separator,

@@ -6,12 +6,14 @@ from recurra.core.errors import RecurraError
 from recurra.core.pretrained import Pretrained, read_config, resolve
 from recurra.speech.models.frcrn import Frcrn
 from recurra.speech.models.mossformer2_se import MossFormer2Se
+from recurra.speech.models.mossformer2_sr import MossFormer2Sr
 from recurra.speech.models.mossformer2_ss import MossFormer2Ss
 
 EnhancingModel = Frcrn | MossFormer2Se
-Model = EnhancingModel | MossFormer2Ss
+Model = EnhancingModel | MossFormer2Ss | MossFormer2Sr
 _ENHANCING = (Frcrn, MossFormer2Se)
 _SEPARATING = (MossFormer2Ss,)
+_UPSAMPLING = (MossFormer2Sr,)
 _WEIGHTS = "recurra.speech.weights"
 
 
@@ -35,6 +37,16 @@ def load_separating(name_or_path: str | Path) -> MossFormer2Ss:
     return _load(name_or_path, _SEPARATING, "take voices apart")
 
 
+def load_upsampling(name_or_path: str | Path) -> MossFormer2Sr:
+    """Load a model that makes the sound above a band, in eval mode.
+
+    Raises:
+        RecurraError: there is no such model, or it does something else.
+        CheckpointError: its files do not fit together.
+    """
+    return _load(name_or_path, _UPSAMPLING, "make the sound above a band")
+
+
 def load_any(name_or_path: str | Path) -> Model:
     """Load a model, whatever it does, in eval mode.
 
@@ -53,7 +65,7 @@ def model_class(folder: Path) -> type[Model]:
         RecurraError: it is of a kind that this version does not know.
         CheckpointError: the folder holds no readable config.
     """
-    known = {model.kind: model for model in (*_ENHANCING, *_SEPARATING)}
+    known = {model.kind: model for model in (*_ENHANCING, *_SEPARATING, *_UPSAMPLING)}
     kind = read_config(folder).get("model")
     if kind not in known:
         raise RecurraError(f"{folder} holds a model of kind {kind!r}; known are {', '.join(known)}")

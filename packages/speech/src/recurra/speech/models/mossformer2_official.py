@@ -1,8 +1,8 @@
 """Read official MossFormer2 checkpoints into ours.
 
-Names are those of ClearerVoice-Studio (`mossformer2_ss/mossformer2.py`,
-`mossformer2_se/mossformer2.py`) and of the paper's repository (alibabasglab/MossFormer2), whose
-separators come in three files: `encoder.ckpt`, `decoder.ckpt` and `masknet.ckpt`.
+Names are those of ClearerVoice-Studio (`mossformer2.py` in `mossformer2_ss`, `mossformer2_se` and
+`mossformer2_sr`) and of the paper's repository (alibabasglab/MossFormer2), whose separators come in
+three files: `encoder.ckpt`, `decoder.ckpt` and `masknet.ckpt`.
 """
 
 import re
@@ -77,11 +77,11 @@ def separator(
         CheckpointError: as `from_official`, or tensors are missing or of another shape.
     """
     ours, left = from_official(tensors)
-    n_filters, length = _shape(ours, "analysis.weight")
-    stack = _stack_config(ours)
+    n_filters, length = matrix_shape(ours, "analysis.weight")
+    stack = stack_config(ours)
     config = MossFormer2SsConfig(
         sample_rate=sample_rate,
-        n_speakers=_shape(ours, "stack.split.weight")[0] // stack.d_model,
+        n_speakers=matrix_shape(ours, "stack.split.weight")[0] // stack.d_model,
         n_filters=n_filters,
         win_length=length,
         hop_length=length // 2,
@@ -100,13 +100,13 @@ def enhancer(tensors: dict[str, Tensor]) -> tuple[MossFormer2Se, Left]:
         CheckpointError: as `from_official`, or tensors are missing or of another shape.
     """
     ours, left = from_official(tensors)
-    n_bins, _ = _shape(ours, "stack.decode.weight")
-    _, n_features = _shape(ours, "stack.encode.weight")
+    n_bins, _ = matrix_shape(ours, "stack.decode.weight")
+    _, n_features = matrix_shape(ours, "stack.encode.weight")
     config = MossFormer2SeConfig(
         win_length=2 * (n_bins - 1),
         hop_length=2 * (n_bins - 1) // 5,
         n_mels=n_features // 3,
-        stack=_stack_config(ours),
+        stack=stack_config(ours),
     )
     model = MossFormer2Se(config)
     load_tensors(model, ours)
@@ -194,11 +194,15 @@ def _check_positions(name: str, value: Tensor) -> None:
         raise CheckpointError(f"{name} holds other positions than MossFormer2 has")
 
 
-def _stack_config(ours: dict[str, Tensor]) -> MossFormer2StackConfig:
-    """Read the sizes off the shapes; groups and the turned channels are the official ones."""
-    d_model, _ = _shape(ours, "stack.encode.weight")
-    d_inner, _ = _shape(ours, "stack.blocks.0.memory.reduce.weight")
-    d_key, _ = _shape(ours, "stack.blocks.0.attention.to_qk.linear.weight")
+def stack_config(ours: dict[str, Tensor]) -> MossFormer2StackConfig:
+    """Read the sizes off the shapes; groups and the turned channels are the official ones.
+
+    Raises:
+        CheckpointError: as `matrix_shape`.
+    """
+    d_model, _ = matrix_shape(ours, "stack.encode.weight")
+    d_inner, _ = matrix_shape(ours, "stack.blocks.0.memory.reduce.weight")
+    d_key, _ = matrix_shape(ours, "stack.blocks.0.attention.to_qk.linear.weight")
     blocks = [re.match(r"stack\.blocks\.(\d+)\.", name) for name in ours]
     return MossFormer2StackConfig(
         n_blocks=1 + max(int(block[1]) for block in blocks if block),
@@ -209,7 +213,12 @@ def _stack_config(ours: dict[str, Tensor]) -> MossFormer2StackConfig:
     )
 
 
-def _shape(ours: dict[str, Tensor], name: str) -> tuple[int, int]:
+def matrix_shape(ours: dict[str, Tensor], name: str) -> tuple[int, int]:
+    """Return the shape of a matrix that has to be there.
+
+    Raises:
+        CheckpointError: it is not there, or is not a matrix.
+    """
     if name not in ours or ours[name].dim() != 2:
         found = f"the shape {tuple(ours[name].shape)}" if name in ours else "no place there"
         raise CheckpointError(f"not a whole MossFormer2 checkpoint: {name} has {found}")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from recurra.core.errors import CheckpointError
+from recurra.core.errors import CheckpointError, RecurraError
 from recurra.core.pretrained import Pretrained, check_replaceable, read_foreign
-from recurra.speech.models import frcrn_official, mossformer2_official
+from recurra.speech.models import frcrn_official, mossformer2_official, mossformer2_sr_official
 
 _THREE_FILES = ("encoder", "masknet", "decoder")
+_WRAPPERS = ("model", "mossformer", "generator")
 _PAPERS_RATE = 8000  # of the separators that come in three files
 _CARD = """# {kind}, imported
 
@@ -43,7 +44,7 @@ class Imported:
 
 
 def import_official(
-    checkpoint: str | Path,
+    checkpoint: str | Path | Sequence[Path],
     folder: str | Path,
     *,
     sample_rate: int | None = None,
@@ -52,12 +53,12 @@ def import_official(
     """Make a model folder of an official checkpoint.
 
     Args:
-        checkpoint: the file that torch.save wrote, bare or under the key "model"; the folder in
-            which `last_best_checkpoint` names it; or the folder of `encoder.ckpt`, `masknet.ckpt`
-            and `decoder.ckpt`.
+        checkpoint: the file that torch.save wrote, bare or under the key "model"; the two files of
+            `MossFormer2_SR_48K`, `_m.pt` and `_g.pt`; the folder in which `last_best_checkpoint`
+            names it or them; or the folder of `encoder.ckpt`, `masknet.ckpt` and `decoder.ckpt`.
         folder: new, empty, or an earlier model folder, which is replaced.
         sample_rate: that a separator was trained at, in Hz: its tensors do not tell. None is 8000
-            for three files, else 16000.
+            for those three files, else 16000.
         masking: False for a separator whose network gives the voices themselves and not masks, as
             the paper's for WHAMR! does: its tensors do not tell.
 
@@ -66,14 +67,15 @@ def import_official(
         RecurraError: `folder` holds something else.
     """
     check_replaceable(Path(folder))
-    paths = _files(Path(checkpoint))
+    given = [Path(checkpoint)] if isinstance(checkpoint, str | Path) else list(checkpoint)
+    paths = _files(given[0]) if len(given) == 1 else given
     tensors = _read(paths)
     if sample_rate is None:
-        sample_rate = _PAPERS_RATE if len(paths) > 1 else 16000
-    named = checkpoint if len(paths) > 1 else paths[0]
+        sample_rate = _PAPERS_RATE if len(paths) == len(_THREE_FILES) else 16000
+    named = paths[0] if len(paths) == 1 else " and ".join(map(str, given))
     try:
         layout, model, left = _build(tensors, sample_rate, masking)
-    except CheckpointError as error:
+    except RecurraError as error:
         raise CheckpointError(f"{named}: {error}") from error
     card = _CARD.format(
         kind=model.kind,
@@ -90,6 +92,8 @@ def _build(
 ) -> tuple[str, Pretrained, dict[str, list[str]]]:
     """Tell by the first word of the names what the checkpoint is, and build it."""
     first_words = {re.sub(r"^(module\.)?(model\.)?", "", name).split(".")[0] for name in tensors}
+    if any(map(mossformer2_sr_official.is_generator, tensors)) or _makes_what_it_is_given(tensors):
+        return "MossFormer2_SR_48K", *mossformer2_sr_official.upsampler(tensors)
     if "mossformer" in first_words:
         return "MossFormer2_SE_48K", *mossformer2_official.enhancer(tensors)
     if first_words & {"mask_net", "masknet"}:
@@ -97,6 +101,16 @@ def _build(
         build = mossformer2_official.separator
         return layout, *build(tensors, sample_rate=sample_rate, masking=masking)
     return "FRCRN_SE_16K", *frcrn_official.network(tensors)
+
+
+def _makes_what_it_is_given(tensors: dict[str, Tensor]) -> bool:
+    """Tell a stack from frames to frames alike, of super-resolution, from one that makes a mask."""
+    widths = {}
+    for name, value in tensors.items():
+        for layer, axis in (("conv1d_encoder", 1), ("conv1_decoder", 0)):
+            if name.endswith(f"mossformer.{layer}.weight") and value.dim() == 3:
+                widths[layer] = value.shape[axis]
+    return len(widths) == 2 and len(set(widths.values())) == 1
 
 
 def _files(checkpoint: Path) -> Sequence[Path]:
@@ -112,15 +126,18 @@ def _files(checkpoint: Path) -> Sequence[Path]:
             f"{checkpoint} holds no last_best_checkpoint; give the .pt file, or the folder of "
             f"{', '.join(path.name for path in three)}"
         )
-    lines = pointer.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = pointer.read_text(encoding="utf-8", errors="replace").split("\n")[:2]
     # Training writes the path that it had on its own machine.
-    return [checkpoint / Path(lines[0].strip()).name]
+    first, *second = [checkpoint / Path(line.strip()).name for line in lines]
+    return [first, *(path for path in second if path.is_file())]
 
 
 def _read(paths: Sequence[Path]) -> dict[str, Tensor]:
     """Read all files; the names of three begin with what their file is called."""
     if len(paths) == 1:
-        return read_foreign(paths[0], under=("model",))
+        return read_foreign(paths[0], under=_WRAPPERS)
+    if len(paths) == 2:
+        return read_foreign(paths[0], under=_WRAPPERS) | read_foreign(paths[1], under=_WRAPPERS)
     return {
         f"{path.stem}.{name}": tensor
         for path in paths
