@@ -57,7 +57,7 @@ def decay_between(log_a: Tensor) -> Tensor:
     The sums are made by adding, not as differences of one running sum: exact for decays of very
     unlike strength. What is not on the way from j to i is multiplied by zero, as is what a chunk
     has above its diagonal; so -inf, a decay of zero, becomes the least finite number first. Masks
-    that are selected, or exponentials of -inf, take three times as long.
+    that are selected, or exponentials of -inf, take more than twice as long.
     """
     length = log_a.shape[-1]
     lower = torch.ones(length, length, dtype=log_a.dtype, device=log_a.device).tril()  # j <= k
