@@ -74,6 +74,29 @@ def test_an_interruption_reaches_the_workers_of_a_worker():
     assert ended == ["inner", "outer"]
 
 
+def test_waiting_for_a_result_takes_no_lock_that_an_interruption_could_leave_taken(monkeypatch):
+    end, waiting, taken = threading.Event(), threading.Event(), []
+    enter = threading.Condition.__enter__
+
+    def watched(condition):
+        if waiting.is_set() and threading.current_thread().name == "waits":
+            taken.append(condition)
+        return enter(condition)
+
+    with Workers(1) as workers:
+        future = workers.submit(end.wait)
+        thread = threading.Thread(target=result_of, args=(future,), name="waits")
+        thread.start()
+        time.sleep(0.1)
+        monkeypatch.setattr(threading.Condition, "__enter__", watched)
+        waiting.set()
+        time.sleep(0.35)  # at least three of its moments
+        waiting.clear()
+        end.set()
+        thread.join()
+    assert taken == []
+
+
 def test_work_in_a_thread_that_was_still_being_started_is_waited_for(monkeypatch):
     begun, ended = threading.Event(), []
     start = threading.Thread.start

@@ -63,6 +63,31 @@ def test_gradients_of_long_inputs_are_summed_over_pieces(size, monkeypatch):
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("left", [0, 1, 4, 9])
+@pytest.mark.parametrize("right", [0, 3])
+def test_a_row_gives_what_it_would_give_cut_to_its_length(left, right):
+    lengths = torch.tensor([11, 0, 4, 7])
+    x, taps = random(4, 11, 6), random(3, 3, 2, seed=1)
+    state = random(4, left, 6, seed=2)
+    spoilt = x.clone()
+    for row, length in enumerate(lengths):
+        spoilt[row, length:] = torch.nan
+    spoilt.requires_grad_()
+    options = {"dilation": 2, "left": left, "right": right}
+    y, last = fir(spoilt, taps, **options, state=state, lengths=lengths)
+    for row, length in enumerate(lengths):
+        count = max(0, int(length) + left + right - 4)
+        assert torch.equal(y[row, count:], torch.zeros_like(y[row, count:]))
+        if int(length) + left + right >= 4:
+            rows = slice(row, row + 1)
+            alone = fir(x[rows, :length], taps, **options, state=state[rows])
+            torch.testing.assert_close(y[rows, :count], alone[0], rtol=0, atol=1e-12)
+            assert torch.equal(last[rows], alone[1])
+    (gradient,) = torch.autograd.grad(y.sum() + last.sum(), spoilt)
+    assert gradient.isfinite().all()
+    assert all(not gradient[row, length:].any() for row, length in enumerate(lengths))
+
+
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="x has 7 channels"):
         fir(random(1, 5, 7), random(3, 4, 2))

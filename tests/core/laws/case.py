@@ -42,7 +42,6 @@ class Case:
     flush: Callable[[Tensors, Tensors], Tensor] | None = None  # what a look-ahead calls for
     state_size: Callable[[Size], int] | None = None  # numbers a row keeps
     kernel: bool = False  # has a backend="reference", and works on 16-bit inputs
-    takes_lengths: bool = True
     keeps_inputs: bool = False  # its state is past inputs, in their dtype, not an accumulation
     mask: str | None = None  # the boolean input that says which steps are attended to
     decay: str | None = None  # the input that may not have 16 bits; a logarithm of decays may

@@ -12,7 +12,6 @@ CASES = [*KERNELS, *LAYERS]
 CALLED_FOR: dict[str, Callable[[Case], bool]] = {
     "reference": lambda case: case.kernel,
     "streaming": lambda case: case.streams,
-    "lengths": lambda case: case.takes_lengths,
     "masked": lambda case: case.mask is not None,
     "linearity": lambda case: bool(case.linear_in),
     "16 bits": lambda case: case.kernel,

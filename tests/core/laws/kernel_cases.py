@@ -96,7 +96,7 @@ def fir_inputs(size: Size) -> Tensors:
 
 def run_fir(inputs: Tensors, state: Tensors | None, lengths: Length, backend: str) -> Result:
     before = None if state is None else state["x"]
-    y, last = fir(**inputs, dilation=2, state=before, backend=backend)
+    y, last = fir(**inputs, dilation=2, state=before, lengths=lengths, backend=backend)
     return y, {"x": last}
 
 
@@ -230,9 +230,7 @@ KERNELS = [
     kernel("linear_scan", scan_inputs, run_scan, **SCAN),
     kernel("linear_scan headwise", partial(scan_inputs, decays=1), run_scan, **SCAN),
     kernel("linear_scan reverse", scan_inputs, partial(run_scan, reverse=True), **SCAN | ONE_WAY),
-    kernel(
-        "fir", fir_inputs, run_fir, ("x",), linear_in=("x",), takes_lengths=False, keeps_inputs=True
-    ),
+    kernel("fir", fir_inputs, run_fir, ("x",), linear_in=("x",), keeps_inputs=True),
     kernel(
         "fft_conv", long_kernel_inputs, run_fft_conv, ("x",), linear_in=("x",), keeps_inputs=True
     ),

@@ -181,7 +181,7 @@ def test_a_batched_row_is_the_row_alone(case: Case) -> None:
 
 
 @pytest.mark.parametrize("given_state", [False, True], ids=["new", "going on"])
-@law("lengths")
+@law()
 def test_steps_beyond_a_rows_length_have_no_effect(case: Case, given_state: bool) -> None:
     lengths = torch.tensor([9, 4, 1, 0])
     size = Size(rows=4, steps=9)

@@ -9,7 +9,8 @@ from torch import nn
 
 from recurra.core import kernels, layers
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "layers.md").read_text()
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs" / "layers.md").read_text()
 ROWS = {
     cells[0].strip("`"): cells
     for line in PAGE.splitlines()
@@ -50,3 +51,15 @@ def test_columns_say_what_the_layer_declares(name):
     assert set(named) <= set(kernels.__all__)
     folders = Path(kernels.__file__).parent
     assert all((folders / kernel / "triton.py").is_file() for kernel in named)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_column_names_the_apps_that_make_the_layer(name):
+    makes = re.compile(rf"\b{name}\(")
+    apps = {
+        path.relative_to(ROOT / "packages").parts[0]
+        for path in (ROOT / "packages").glob("*/src/**/*.py")
+        if makes.search(path.read_text())
+    }
+    named = set(re.findall(r"\b(\w+):", ROWS[name][-1]))
+    assert named == apps - {"core"}

@@ -3,7 +3,7 @@
 import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
@@ -75,7 +75,15 @@ class Workers(ThreadPoolExecutor):
 
 
 def result_of(future: Future[Result]) -> Result:
-    """Wait for a future; unlike its own `result`, this can be interrupted in any thread."""
-    while not future.done():
-        wait((future,), timeout=_MOMENT)
+    """Wait for a future; unlike its own `result`, this can be interrupted in any thread.
+
+    The wait is for a lock of its own. `concurrent.futures.wait` takes the future's condition again
+    and again, in Python, and an interruption that arrives just there leaves it taken: the thread
+    that has the result then waits for it for ever. So it can now only when the wait begins.
+    """
+    done = threading.Lock()
+    done.acquire()
+    future.add_done_callback(lambda _: done.release())
+    while not done.acquire(timeout=_MOMENT):
+        pass
     return future.result()

@@ -55,12 +55,15 @@ def decay_between(log_a: Tensor) -> Tensor:
     """Return exp of the sum of log_a (..., L) over j < k <= i, at [i, j]; 0 where i < j.
 
     The sums are made by adding, not as differences of one running sum: exact for decays of very
-    unlike strength, and without inf - inf.
+    unlike strength. What is not on the way from j to i is multiplied by zero, as is what a chunk
+    has above its diagonal; so -inf, a decay of zero, becomes the least finite number first. Masks
+    that are selected, or exponentials of -inf, take more than twice as long.
     """
     length = log_a.shape[-1]
-    upper = torch.ones(length, length, dtype=torch.bool, device=log_a.device).triu()  # j >= k
-    sums = torch.where(upper, 0, log_a[..., :, None]).cumsum(dim=-2)
-    return sums.masked_fill_(upper.triu(1), -torch.inf).exp_()
+    lower = torch.ones(length, length, dtype=log_a.dtype, device=log_a.device).tril()  # j <= k
+    finite = log_a.clamp(min=torch.finfo(log_a.dtype).min)
+    sums = (finite[..., :, None] * lower.tril(-1)).cumsum(dim=-2)
+    return sums.exp_() * lower
 
 
 def carry(added: Tensor, decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

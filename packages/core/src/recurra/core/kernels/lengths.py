@@ -1,8 +1,4 @@
-"""Rows of unlike lengths: what every kernel and layer does with `lengths`.
-
-Only `fir` takes none. Its callers put zeros beyond the lengths before the filter and after, and
-pick the state by `last_steps`: a filter that looks ahead meets the zeros, so it needs them anyway.
-"""
+"""Rows of unlike lengths: what every kernel and layer does with `lengths`."""
 
 import torch
 from torch import Tensor

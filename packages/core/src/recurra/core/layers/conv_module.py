@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.core.kernels import fir
-from recurra.core.kernels.lengths import zero_beyond
 from recurra.core.layers.short_conv import ShortConv
 
 Norm = Literal["scale", "layer"]
@@ -55,10 +54,9 @@ class ConvModule(nn.Module):
             before = self.conv.initial_state(h) if state is None else state
             memory, last = self.conv(h, before, lengths)
         else:
-            (h,) = zero_beyond(lengths, h)
             taps = self.conv.weight.permute(2, 0, 1).to(h.dtype)
             reach = taps.shape[0] // 2
-            memory, _ = fir(h, taps, left=reach, right=reach)
+            memory, _ = fir(h, taps, left=reach, right=reach, lengths=lengths)
             last = h[:, :0]
         return functional.dropout(h + memory, self.dropout, self.training), last
 

@@ -59,12 +59,11 @@ class DenseFsmn(nn.Module):
         if state:
             raise ValueError("DenseFsmn does not stream: call it on whole rows")
         (x,) = zero_beyond(lengths, x)
-        (out,) = zero_beyond(lengths, self.project(torch.relu(self.linear(x))))
-        seen = out
+        out = seen = self.project(torch.relu(self.linear(x)))
         for layer in self.filters:
             out = layer(seen, lengths)
             seen = torch.cat([out, seen], dim=-1)
-        return x + out, {}
+        return zero_beyond(lengths, x + out)[0], {}
 
     def initial_state(self, x: Tensor) -> State:
         """Return the empty state."""
@@ -88,10 +87,10 @@ class _Filter(nn.Module):
         """Filter x (B, T, m * C) around each step to (B, T, C)."""
         reach = (self.taps.shape[0] - 1) * self.dilation // 2
         # Under autocast x is in a lower precision than the parameters.
-        y, _ = fir(x, self.taps.to(x.dtype), dilation=self.dilation, left=reach, right=reach)
+        taps = self.taps.to(x.dtype)
+        y, _ = fir(x, taps, dilation=self.dilation, left=reach, right=reach, lengths=lengths)
         y = self.norm(y, lengths)
-        y = torch.where(y > 0, y, y * self.prelu.to(y.dtype))
-        return zero_beyond(lengths, y)[0]
+        return torch.where(y > 0, y, y * self.prelu.to(y.dtype))
 
 
 class _InstanceNorm(nn.Module):
@@ -107,7 +106,7 @@ class _InstanceNorm(nn.Module):
         counts: int | Tensor = x.shape[1]
         if lengths is not None:
             counts = lengths.to(wide).clamp(min=1)[:, None, None]
-        centred = wide - zero_beyond(lengths, wide)[0].sum(1, keepdim=True) / counts
+        centred = wide - wide.sum(1, keepdim=True) / counts  # the rest of x is zero
         variance = zero_beyond(lengths, centred)[0].square().sum(1, keepdim=True) / counts
         y = centred * torch.rsqrt(variance + 1e-5)
         return (y * self.weight + self.bias).to(x.dtype)

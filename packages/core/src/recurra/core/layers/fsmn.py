@@ -56,16 +56,16 @@ class Fsmn(nn.Module):
         """
         before = state or self.initial_state(x)
         (x,) = zero_beyond(lengths, x)
-        (p,) = zero_beyond(lengths, self.project(torch.relu(self.linear(x))))
-        line = torch.cat([before["memory"], p], dim=1)
+        p = self.project(torch.relu(self.linear(x)))
+        ahead = self.look_ahead if state is None else 0
+        remembered, memory = self._remember(p, before["memory"], ahead, lengths)
         late = x
-        next_state = {"memory": last_steps(line, self._span, p.shape[1], lengths)}
+        next_state = {"memory": memory}
         if self.look_ahead:
             delayed = torch.cat([before["skipped"], x], dim=1)
             late = x if state is None else delayed[:, : x.shape[1]]
             next_state["skipped"] = last_steps(delayed, self.look_ahead, x.shape[1], lengths)
-        y = late + self._remember(line, 0 if state is not None else self.look_ahead)
-        return zero_beyond(lengths, y)[0], next_state
+        return zero_beyond(lengths, late + remembered)[0], next_state
 
     def initial_state(self, x: Tensor) -> State:
         """Return the state before the first step, for rows shaped and typed as x (B, T, ..., C)."""
@@ -85,20 +85,33 @@ class Fsmn(nn.Module):
     def flush(self, state: State) -> Tensor:
         """Return the last `look_ahead` steps of a stream, (B, look_ahead, ..., C)."""
         zeros = torch.zeros_like(state["memory"][:, : self.look_ahead])
-        memory = self._remember(torch.cat([state["memory"], zeros], dim=1), 0)
-        return state["skipped"] + memory if self.look_ahead else memory
+        remembered, _ = self._remember(zeros, state["memory"], 0, None)
+        return state["skipped"] + remembered if self.look_ahead else remembered
 
     @property
     def _span(self) -> int:
         return self.order - 1 + self.look_ahead
 
-    def _remember(self, line: Tensor, ahead: int) -> Tensor:
-        """Filter `line`, which begins `_span` steps early; y is `look_ahead - ahead` steps late."""
+    def _remember(
+        self, p: Tensor, memory: Tensor, ahead: int, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Filter p after the `_span` steps in `memory`; y is `look_ahead - ahead` steps late.
+
+        Returns y and the next memory.
+        """
         # The term `+ p` is one more weight on the tap that meets the current step.
         current = torch.zeros_like(self.taps)
         current[self.order - 1] = 1
-        n_shared = line.shape[2:-1].numel()
+        n_shared = p.shape[2:-1].numel()
         taps = (self.taps + current).repeat(1, n_shared, 1)
-        # Under autocast the line is in a lower precision than the parameters.
-        y, _ = fir(line[:, ahead:].flatten(2), taps.to(line.dtype), left=0, right=ahead)
-        return y.reshape(y.shape[0], y.shape[1], *line.shape[2:])
+        # Under autocast p is in a lower precision than the parameters, and may be than the memory.
+        dtype = torch.promote_types(p.dtype, memory.dtype)
+        y, last = fir(
+            p.flatten(2).to(dtype),
+            taps.to(dtype),
+            left=self._span - ahead,
+            right=ahead,
+            state=memory[:, ahead:].flatten(2).to(dtype),
+            lengths=lengths,
+        )
+        return torch.unflatten(y, 2, p.shape[2:]), torch.unflatten(last, 2, p.shape[2:])

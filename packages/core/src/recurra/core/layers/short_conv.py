@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.kernels import fir
-from recurra.core.kernels.lengths import last_steps
 
 
 class ShortConv(nn.Module):
@@ -29,10 +28,8 @@ class ShortConv(nn.Module):
             y (B, T, C), and the inputs before and at each row's last counted step.
         """
         # Under autocast x is in a lower precision than the parameters.
-        y, last = fir(x, self.weight.permute(2, 0, 1).to(x.dtype), state=state.to(x.dtype))
-        if lengths is not None:
-            line = torch.cat([state.to(x.dtype), x], dim=1)
-            last = last_steps(line, state.shape[1], x.shape[1], lengths)
+        taps = self.weight.permute(2, 0, 1).to(x.dtype)
+        y, last = fir(x, taps, state=state.to(x.dtype), lengths=lengths)
         return (y if self.bias is None else y + self.bias.to(x.dtype)), last
 
     def initial_state(self, x: Tensor) -> Tensor:

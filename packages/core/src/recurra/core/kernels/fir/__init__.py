@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recurra.core.kernels.fir import fast, reference
+from recurra.core.kernels.lengths import check_lengths, last_steps, zero_beyond
 from recurra.core.kernels.triton_support import wants_triton
 
 Backend = Literal["auto", "reference", "fast", "triton"]
@@ -19,6 +20,7 @@ def fir(
     left: int | None = None,
     right: int = 0,
     state: Tensor | None = None,
+    lengths: Tensor | None = None,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Filter each channel along time with its own taps.
@@ -44,20 +46,27 @@ def fir(
         left: frames before x, at least 0; the default makes the output as long as the input.
         right: frames of zeros after x, at least 0.
         state: (B, left, C * m), the input frames that came before x.
+        lengths: (B,) integers from 0 to T: how many frames of each row count. A row gives what it
+            would give cut to its length, and zeros after that; the frames that do not count change
+            nothing and have no gradient, even where they are NaN.
         backend: "fast" runs a channels-last depthwise convolution (oneDNN on CPU, cuDNN on CUDA)
             with a backward pass of its own; "triton" is for GPUs, with sums in float32;
             "reference" is the plain loop; "auto" is "triton" where that can run, else "fast".
 
     Returns:
         y (B, T + left + right - (K - 1) * dilation, C), and the next state
-        (B, (K - 1) * dilation, C * m): the last frames of what came before x and of x itself.
+        (B, (K - 1) * dilation, C * m): the last frames of what came before x and of what counts
+        of x itself, with zeros before them where there are too few.
 
     Raises:
-        ValueError: shapes, dtypes, dilation, left or right that do not fit together.
+        ValueError: shapes, dtypes, dilation, left or right that do not fit together, or lengths
+            that are no integers.
     """
     span = (taps.shape[0] - 1) * dilation
     left = span - right if left is None else left
     _check(x, taps, dilation, left, right, state)
+    check_lengths(lengths, x)
+    (x,) = zero_beyond(lengths, x)
     before = x.new_zeros(x.shape[0], left, x.shape[2]) if state is None else state
     context = _concatenate(before, x)
     padded = (
@@ -68,20 +77,23 @@ def fir(
         from recurra.core.kernels.fir import triton
 
         run = triton.fir_valid
-    return run(padded, taps, dilation), _last_frames(context, span)
+    y = run(padded, taps, dilation)
+    if lengths is not None:  # of the zeros after a row's end the filter sees `right`, too
+        (y,) = zero_beyond(lengths + (left + right - span), y)
+    return y, _last_frames(context, span, x.shape[1], lengths)
 
 
 def _concatenate(first: Tensor, second: Tensor) -> Tensor:
     return second if first.shape[1] == 0 else torch.cat([first, second], dim=1)
 
 
-def _last_frames(context: Tensor, count: int) -> Tensor:
-    missing = count - context.shape[1]
-    if missing > 0:
-        context = _concatenate(
-            context.new_zeros(context.shape[0], missing, context.shape[2]), context
-        )
-    return context[:, context.shape[1] - count :]
+def _last_frames(context: Tensor, count: int, n_new: int, lengths: Tensor | None) -> Tensor:
+    """Return the `count` frames before each row's end, with zeros before the first."""
+    known = context.shape[1] if lengths is None else context.shape[1] - n_new
+    if known < count:
+        zeros = context.new_zeros(context.shape[0], count - known, context.shape[2])
+        context = _concatenate(zeros, context)
+    return last_steps(context, count, n_new, lengths)
 
 
 def _check(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from recurra.core.kernels.flashrnn.cell import Cell
 from recurra.core.kernels.flashrnn.recurrence import (
+    Gates,
     Passes,
-    activate,
     before_and_after,
     flat,
     gradients,
@@ -69,14 +69,15 @@ def _forward(
         history[-1][(n_steps if reverse else 0) % size] = state
     slots = [buffer.unbind(0) for buffer in history]
     steps = wx.transpose(2, 3).unbind(1)  # each (B, H, n_input, D)
-    bias = b.transpose(0, 1).contiguous()  # (H, n_gates, D)
-    weight = r.permute(1, 3, 0, 2).flatten(2)  # (H, D, n_recurrent * D)
-    pre = b.new_empty(n_rows, heads, cell.n_gates, width)
+    h_of_heads = history[0].transpose(1, 2).unbind(0)  # each (H, B, D)
+    # Heads first in memory, so that the product writes there: of other layouts torch takes one head
+    # after the other.
+    gates = Gates(cell, r, b, b.new_empty(heads, n_rows, cell.n_gates, width).transpose(0, 1))
     for t in reversed(range(n_steps)) if reverse else range(n_steps):
         old, new = (t + 1, t) if reverse else (t, t + 1)
         before = [slot[old % len(slot)] for slot in slots]
         after = [slot[new % len(slot)] for slot in slots]
-        activate(cell, steps[t], weight, bias, before[0], pre)
+        pre = gates.fill(steps[t], h_of_heads[old])
         cell.step_in_place(pre, before, after, peephole)
         if idle is not None:
             for still, moved in zip(before, after, strict=True):
@@ -97,12 +98,12 @@ def _backward(
     n_steps = wx.shape[1]
     before, after = before_and_after(history, ctx.reverse)
     *grad_sequences, grad_last = cotangents
-    grads = [grad.clone(memory_format=torch.contiguous_format) for grad in grad_last.unbind(1)]
+    # Heads first in memory, as in the forward pass.
+    first = grad_last.permute(1, 2, 0, 3).clone(memory_format=torch.contiguous_format)
+    grads = list(first.transpose(1, 2).unbind())  # each (B, H, D)
     grad_pre = b.new_empty(n_steps, *before[0].shape[1:-1], cell.n_gates, b.shape[-1])
 
-    weight = r.permute(1, 3, 0, 2).flatten(2)  # (H, D, n_recurrent * D)
     back = r.transpose(0, 1).flatten(1, 2)  # (H, n_recurrent * D, D)
-    bias = b.transpose(0, 1).contiguous()
     inputs = wx.permute(1, 0, 3, 2, 4)  # (T, B, H, n_input, D)
     size = max(1, _CACHED // max(1, grad_pre[:1].numel()))
     starts = range(0, n_steps, size)
@@ -110,7 +111,7 @@ def _backward(
         piece = slice(start, start + size)
         old, new = [x[piece] for x in before], [x[piece] for x in after]
         gates = torch.empty_like(grad_pre[piece])
-        activate(cell, inputs[piece], weight, bias, old[0], gates)
+        Gates(cell, r, b, gates).fill(inputs[piece], flat(old[0]))
         cell.step_in_place(gates, old, [torch.empty_like(x) for x in new], peephole)
         slopes = cell.slopes(gates, old, new, peephole, grad_pre[piece])
         _walk_back(
@@ -139,6 +140,8 @@ def _walk_back(
 ) -> None:
     """Step back through a piece: `grads`, to the states, and `grad_pre` change in place."""
     steps = grad_pre.unbind(0)
+    through_r = grad_pre[..., : cell.n_recurrent, :].flatten(-2).transpose(1, 2).unbind(0)
+    grad_h = flat(grads[0])
     slopes_of = [x.unbind(0) for x in slopes]
     for t in range(len(steps)) if reverse else reversed(range(len(steps))):
         for grad, sequence in zip(grads, grad_sequences, strict=False):
@@ -149,4 +152,4 @@ def _walk_back(
             steps[t].masked_fill_(idle[t].unsqueeze(-1), 0)
             for grad, unchanged in zip(grads, passed, strict=True):
                 torch.where(idle[t], unchanged, grad, out=grad)
-        flat(grads[0]).baddbmm_(flat(steps[t][..., : cell.n_recurrent, :].flatten(-2)), back)
+        grad_h.baddbmm_(through_r[t], back)

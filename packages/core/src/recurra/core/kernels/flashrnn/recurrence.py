@@ -105,13 +105,28 @@ class _Recurrence(torch.autograd.Function):
         return (*found, None, None, None, None, None)
 
 
-def activate(cell: Cell, wx: Tensor, weight: Tensor, bias: Tensor, h: Tensor, pre: Tensor) -> None:
-    """Write bias + input + R h into `pre` (..., B, H, n_gates, D), for one step or many."""
-    skip = cell.n_gates - cell.n_input
-    if skip:
-        pre[..., :skip, :] = bias[:, :skip]
-    torch.add(wx, bias[:, skip:], out=pre[..., skip:, :])
-    flat(pre[..., : cell.n_recurrent, :].flatten(-2)).baddbmm_(flat(h), weight)
+class Gates:
+    """The pre-activations of a step, or of many, in a buffer that may be filled again and again.
+
+    Its views are made once: in each step of a loop they would take a sixth of the time.
+    """
+
+    def __init__(self, cell: Cell, r: Tensor, b: Tensor, pre: Tensor) -> None:
+        """Fill `pre` (..., B, H, n_gates, D) from r (G, H, D, D) and b (n_gates, H, D)."""
+        split = [cell.n_gates - cell.n_input, cell.n_input]
+        self.pre = pre
+        self._without_input, self._with_input = torch.split(pre, split, dim=-2)
+        self._first_bias, self._bias = torch.split(b.transpose(0, 1).contiguous(), split, 1)
+        self._recurrent = flat(pre[..., : cell.n_recurrent, :].flatten(-2))
+        self._weight = r.permute(1, 3, 0, 2).flatten(2)  # (H, D, n_recurrent * D)
+
+    def fill(self, wx: Tensor, h: Tensor) -> Tensor:
+        """Return bias + input + R h, for wx (..., B, H, n_input, D) and h (H, ... * B, D)."""
+        if self._without_input.shape[-2]:
+            self._without_input.copy_(self._first_bias)
+        torch.add(wx, self._bias, out=self._with_input)
+        self._recurrent.baddbmm_(h, self._weight)
+        return self.pre
 
 
 def flat(x: Tensor) -> Tensor:

@@ -29,9 +29,10 @@ from recurra.core.kernels import triton_support
 from recurra.core.kernels.flashrnn import triton_kernels
 from recurra.core.kernels.flashrnn.cell import Cell
 from recurra.core.kernels.flashrnn.recurrence import (
+    Gates,
     Passes,
-    activate,
     before_and_after,
+    flat,
     gradients,
     run_passes,
 )
@@ -97,9 +98,8 @@ def _run_backward(
     n_rows, n_steps, _, heads, width = wx.shape
     before, after = before_and_after(history, ctx.reverse)
     gates = b.new_empty(n_steps, n_rows, heads, cell.n_gates, width)
-    weight = r.permute(1, 3, 0, 2).flatten(2)
     inputs = wx.permute(1, 0, 3, 2, 4)  # (T, B, H, n_input, D)
-    activate(cell, inputs, weight, b.transpose(0, 1).contiguous(), before[0], gates)
+    Gates(cell, r, b, gates).fill(inputs, flat(before[0]))
     *grad_sequences, grad_last = cotangents
     grads = grad_last.clone(memory_format=torch.contiguous_format)
     tensors = (gates, r, *_four(history), *_four(grad_sequences), grads)
