@@ -1,8 +1,8 @@
 """What lets the steps of a history see each other: attention, or a causal layer of the core.
 
-Each maps x (B, T, C) to y of the same shape, or (B, 1, C) where one step is wanted, and to the state
-behind the last events, from the state before the first: see "Streaming" in docs/conventions.md.
-Here None is no state, which spares the count of steps, and an empty one the beginning of a stream.
+Each maps x (B, T, C) to y of the same shape, or (B, 1, C) where one step is wanted, and from the
+state before the first event to that behind the last: see "Streaming" in docs/conventions.md. Here
+None is no state, which spares the count of steps, and an empty one the beginning of a stream.
 Attention streams nothing, and its state is empty.
 """
 
@@ -38,8 +38,10 @@ class Rows:
         return x[torch.arange(x.shape[0], device=x.device), self.at].unsqueeze(1)
 
     def lengths(self, state: State | None) -> Tensor | None:
-        """How many steps of each row count (B,), where a state goes on; else the ends of rows are
-        filled up with what no earlier step sees, and need no care."""
+        """How many steps of each row count (B,), where a state goes on; else None.
+
+        No step sees what fills up the end of a row, but a state would.
+        """
         if state is None or self.inside is None:
             return None
         return self.inside.sum(dim=1)
