@@ -192,6 +192,7 @@ def test_networks_and_rules_are_compared_in_a_table_and_a_picture(log_file, tmp_
         ["--model", "esasrec"],
         ["--model", "sasrec", "network.encoder=mamba2", "network.ngrams=[1]"],
         ["--model", "sasrec", "network.encoder=prefix-attention", "--split", "time"],
+        ["--model", "sasrec", "network.encoder=mamba2", "network.positions=none"],
         ["network.layer=pre-norm", "network.positions=rotary"],
     ],
     ids=" ".join,

@@ -1,4 +1,10 @@
-"""What lets the steps of a history see each other: attention, or a causal layer of the core."""
+"""What lets the steps of a history see each other: attention, or a causal layer of the core.
+
+Each maps x (B, T, C) to y of the same shape, or (B, 1, C) where one step is wanted, and from the
+state before the first event to that behind the last: see "Streaming" in docs/conventions.md. Here
+None is no state, which spares the count of steps, and an empty one the beginning of a stream.
+Attention streams nothing, and its state is empty.
+"""
 
 from dataclasses import dataclass
 
@@ -7,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.core.layers import NGramHead, RotaryEmbedding
+
+State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,15 @@ class Rows:
         if self.at is None:
             return x
         return x[torch.arange(x.shape[0], device=x.device), self.at].unsqueeze(1)
+
+    def lengths(self, state: State | None) -> Tensor | None:
+        """How many steps of each row count (B,), where a state goes on; else None.
+
+        No step sees what fills up the end of a row, but a state would.
+        """
+        if state is None or self.inside is None:
+            return None
+        return self.inside.sum(dim=1)
 
 
 class Attention(nn.Module):
@@ -58,8 +75,8 @@ class Attention(nn.Module):
         self.output = nn.Linear(d_model, d_model)
         self.turn = RotaryEmbedding(d_model // n_heads) if rotary else None
 
-    def forward(self, x: Tensor, rows: Rows) -> Tensor:
-        """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
+    def forward(self, x: Tensor, rows: Rows, state: State | None = None) -> tuple[Tensor, State]:
+        """Attend within x (B, T, C); there is no state."""
         at = rows.at
         if at is None:
             q, k, v = self._heads(self.query_key_value(x)).unbind(2)  # each (B, T, H, D)
@@ -86,7 +103,7 @@ class Attention(nn.Module):
             is_causal=self.causal and at is None,
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.output(attended.transpose(1, 2).flatten(2))
+        return self.output(attended.transpose(1, 2).flatten(2)), {}
 
     def _heads(self, x: Tensor) -> Tensor:
         """Split (B, T, n * C) into (B, T, n, H, D)."""
@@ -104,9 +121,10 @@ class Recurrence(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor, rows: Rows) -> Tensor:
-        """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
-        return rows.wanted(self.layer(x)[0])
+    def forward(self, x: Tensor, rows: Rows, state: State | None = None) -> tuple[Tensor, State]:
+        """Run over x (B, T, C)."""
+        y, after = self.layer(x, state or None, rows.lengths(state))
+        return rows.wanted(y), after
 
 
 class BesideNGrams(nn.Module):
@@ -129,9 +147,24 @@ class BesideNGrams(nn.Module):
         self.mixing = mixing
         self.heads = nn.ModuleList(NGramHead(d_model, n, slots=max_len) for n in orders)
 
-    def forward(self, x: Tensor, rows: Rows) -> Tensor:
-        """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
-        y = self.mixing(x, rows)
-        for head in self.heads:
-            y = y + rows.wanted(head(x, rows.items)[0])
-        return y
+    def forward(self, x: Tensor, rows: Rows, state: State | None = None) -> tuple[Tensor, State]:
+        """Run over x (B, T, C)."""
+        y, after = self.mixing(x, rows, state if state is None else part(state, "mixing"))
+        after = named(after, "mixing")
+        for place, head in enumerate(self.heads):
+            own = state if state is None else part(state, f"heads.{place}")
+            followed, own = head(x, rows.items, own, rows.lengths(state))
+            y = y + rows.wanted(followed)
+            after |= named(own, f"heads.{place}")
+        return y, after
+
+
+def named(state: State, name: str) -> State:
+    """The state of a part, as it is kept in that of the whole."""
+    return {f"{name}.{key}": value for key, value in state.items()}
+
+
+def part(state: State, name: str) -> State:
+    """The state of a part of that name in that of the whole."""
+    start = f"{name}."
+    return {key[len(start) :]: value for key, value in state.items() if key.startswith(start)}

@@ -9,7 +9,15 @@ from torch.nn import functional
 
 from recurra.core.layers import Mamba2, NGramHead, PrefixAttention
 from recurra.core.pretrained import Pretrained
-from recurra.recsys.models.mixing import Attention, BesideNGrams, Recurrence, Rows
+from recurra.recsys.models.mixing import (
+    Attention,
+    BesideNGrams,
+    Recurrence,
+    Rows,
+    State,
+    named,
+    part,
+)
 from recurra.recsys.models.transformer import LigrLayer, TransformerLayer
 
 PAD = 0  # no item: fills the end of a row
@@ -33,10 +41,11 @@ class NetworkConfig:
             scores begin at the scale that softmax needs.
         layer: "post-norm" as in BERT, "pre-norm", or "ligr", see `TransformerLayer`, `LigrLayer`.
         positions: "learned" embeddings counted from the first event, "inverse" ones counted from
-            the last (RecTools, and the original SASRec, whose rows are filled up in front), or
-            "rotary" attention, see `Attention`.
+            the last (RecTools, and the original SASRec, whose rows are filled up in front),
+            "rotary" attention, see `Attention`, or "none", which leaves the order to the encoder.
         encoder: what mixes the steps: "attention", or, in causal networks, the core's
-            "prefix-attention" or "mamba2", which take a new event in constant time.
+            "prefix-attention" or "mamba2", which without positions take a new event in constant
+            time, see `NextItemModel.read`.
         ngrams: n-gram heads beside it, in causal networks: for each, how many last items have to
             match, such as (1, 2). See `BesideNGrams`.
     """
@@ -51,7 +60,7 @@ class NetworkConfig:
     norm_eps: float = 1e-12
     initial_deviation: float | None = None
     layer: Literal["post-norm", "pre-norm", "ligr"] = "post-norm"
-    positions: Literal["learned", "inverse", "rotary"] = "learned"
+    positions: Literal["learned", "inverse", "rotary", "none"] = "learned"
     encoder: Literal["attention", "prefix-attention", "mamba2"] = "attention"
     ngrams: tuple[int, ...] = ()
 
@@ -98,7 +107,7 @@ class NextItemModel(Pretrained):
         self.register_parameter("output_bias", None)
         rows = config.n_items + 1 + self.n_special
         self.item_embedding = nn.Embedding(rows, config.d_model, padding_idx=PAD)
-        if config.positions != "rotary":
+        if config.positions in ("learned", "inverse"):
             self.position_embedding = nn.Embedding(config.max_len, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(_layer(config, self.causal) for _ in range(config.n_layers))
@@ -126,8 +135,9 @@ class NextItemModel(Pretrained):
         rows = Rows(items, None if full else inside)
         x = self.dropout(self.embed(items, inside))
         for layer in self.layers[:-1]:
-            x = layer(x, rows)
-        return self.last_norm(self.layers[-1](x, Rows(items, rows.inside, at)))
+            x, _ = layer(x, rows)
+        x, _ = self.layers[-1](x, Rows(items, rows.inside, at))
+        return self.last_norm(x)
 
     def score(self, items: Tensor, at: Tensor) -> Tensor:
         """Score every item at one step of each row.
@@ -139,13 +149,58 @@ class NextItemModel(Pretrained):
         Returns:
             (B, V + 1) logits; column 0 is no item.
         """
-        hidden = self.project(self.encode(items, at).squeeze(1))
-        return functional.linear(hidden, self.output_table, self.output_bias)
+        return self._scores(self.encode(items, at).squeeze(1))
+
+    @property
+    def streams(self) -> bool:
+        """Whether the network can read a history as it grows: its encoder and places allow it."""
+        return self.config.encoder != "attention" and self.config.positions == "none"
+
+    def read(self, items: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Read events behind those that a state has seen, at a cost that does not depend on them.
+
+        The outputs are those of the whole history in one call, of any length; what was learnt of
+        windows of max_len is not tried beyond that.
+
+        Args:
+            items: (B, T) int64, new events; rows end in zeros where there are fewer, or none.
+            state: what an earlier call returned, or zeros in its place; None is the beginning.
+
+        Returns:
+            y (B, T, C), the last layer's output, which counts where there are events, and the state
+            behind them, of which "last" (B, C) is y at each row's last event, see `score_next`.
+
+        Raises:
+            ValueError: the network does not stream.
+        """
+        if not self.streams:
+            raise ValueError(
+                "only networks with encoder prefix-attention or mamba2 and positions none stream"
+            )
+        before = state or {}
+        rows = Rows(items, items != PAD)
+        x, after = self.dropout(self.embed(items, items != PAD)), {}
+        for place, layer in enumerate(self.layers):
+            x, own = layer(x, rows, part(before, f"layers.{place}"))
+            after |= named(own, f"layers.{place}")
+        y = self.last_norm(x)
+        counts = (items != PAD).sum(dim=1, keepdim=True)
+        at = (counts - 1).clamp(min=0)[:, :, None].expand(-1, -1, y.shape[2])
+        last = y.gather(1, at).squeeze(1)
+        after["last"] = torch.where(counts > 0, last, before.get("last", torch.zeros_like(last)))
+        return y, after
+
+    def score_next(self, state: State) -> Tensor:
+        """Score every item as what comes behind the events of a state of `read`: (B, V + 1)."""
+        return self._scores(state["last"])
+
+    def _scores(self, x: Tensor) -> Tensor:
+        return functional.linear(self.project(x), self.output_table, self.output_bias)
 
     def embed(self, items: Tensor, inside: Tensor) -> Tensor:
         """Items and their places as (B, T, C)."""
         x = self.item_scale * self.item_embedding(items)
-        if self.config.positions == "rotary":
+        if self.config.positions in ("rotary", "none"):
             return x
         if self.config.positions == "learned":
             return x + self.position_embedding.weight[: items.shape[1]]

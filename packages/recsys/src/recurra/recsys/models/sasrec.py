@@ -20,7 +20,7 @@ class SasRecConfig(NextItemConfig):
 
     norm_eps: float = 1e-8
     layer: Literal["post-norm", "pre-norm", "ligr"] = "pre-norm"
-    positions: Literal["learned", "inverse", "rotary"] = "inverse"
+    positions: Literal["learned", "inverse", "rotary", "none"] = "inverse"
 
 
 class SasRec(NextItemModel):

@@ -1,10 +1,13 @@
-"""Layers of a transformer: mixing of steps, then a network for each step, both added to x."""
+"""Layers of a transformer: mixing of steps, then a network for each step, both added to x.
+
+Their states are those of the mixing.
+"""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.core.layers import SwiGLU
-from recurra.recsys.models.mixing import Rows
+from recurra.recsys.models.mixing import Rows, State
 
 
 class TransformerLayer(nn.Module):
@@ -44,13 +47,14 @@ class TransformerLayer(nn.Module):
         self.norm = nn.LayerNorm(d_model, norm_eps)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, rows: Rows) -> Tensor:
+    def forward(self, x: Tensor, rows: Rows, state: State | None = None) -> tuple[Tensor, State]:
         """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
+        mixed, after = self.mixing(self.mixing_norm(x) if self.norm_first else x, rows, state)
+        h = rows.wanted(x) + self.dropout(mixed)
         if self.norm_first:
-            h = rows.wanted(x) + self.dropout(self.mixing(self.mixing_norm(x), rows))
-            return h + self._network(self.norm(h))
-        h = self.mixing_norm(rows.wanted(x) + self.dropout(self.mixing(x, rows)))
-        return self.norm(h + self._network(h))
+            return h + self._network(self.norm(h)), after
+        h = self.mixing_norm(h)
+        return self.norm(h + self._network(h)), after
 
     def _network(self, x: Tensor) -> Tensor:
         return self.dropout(self.narrow(functional.gelu(self.widen(x))))
@@ -85,9 +89,9 @@ class LigrLayer(nn.Module):
         self.gate = nn.Linear(d_model, d_model)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, rows: Rows) -> Tensor:
+    def forward(self, x: Tensor, rows: Rows, state: State | None = None) -> tuple[Tensor, State]:
         """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
-        mixed = self.dropout(self.mixing(self.mixing_norm(x), rows))
+        mixed, after = self.mixing(self.mixing_norm(x), rows, state)
         x = rows.wanted(x)
-        h = x + self.mixing_gate(x).sigmoid() * mixed
-        return h + self.gate(h).sigmoid() * self.network(self.norm(h))[0]
+        h = x + self.mixing_gate(x).sigmoid() * self.dropout(mixed)
+        return h + self.gate(h).sigmoid() * self.network(self.norm(h))[0], after

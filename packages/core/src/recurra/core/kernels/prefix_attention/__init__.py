@@ -76,7 +76,8 @@ def prefix_attention(
     if state is None:
         state = v.new_zeros(v.shape[0], *v.shape[2:-1], v.shape[-1] + 2, dtype=dtype)
     sums, top = _unpack(state.to(dtype))
-    run = reference.attend if backend == "reference" else fast.attend
+    one_step = k.shape[1] == 1  # of a stream: no scan, and what ONNX has no cummax for
+    run = reference.attend if backend == "reference" or one_step else fast.attend
     if wants_triton(backend, v, dtype):
         from recurra.core.kernels.prefix_attention import triton
 
