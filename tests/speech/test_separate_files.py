@@ -42,8 +42,8 @@ def separate(separating_model, tmp_path, monkeypatch):
 
 @pytest.fixture
 def second_voice_is_a_thousandth(monkeypatch):
-    def network(self, x):
-        return torch.cat([x, 1e-3 * x.flip(1)])
+    def network(self, x):  # windows (B, C, n) to (B, 2 * C, n)
+        return torch.cat([x, 1e-3 * x.flip(2)], dim=1)
 
     monkeypatch.setattr(Separator, "_clean", network)
 

@@ -66,7 +66,7 @@ def test_both_files_become_a_folder(halves, prefix, wrapped, tmp_path):
 
 def test_a_folder_that_names_both_and_the_other_order_are_the_same(halves, tmp_path, capsys):
     paths = save(halves, tmp_path)
-    lines = "\n".join(f"/home/someone/{path.name}" for path in paths)
+    lines = "\n".join(f"/checkpoints/of/someone/{path.name}" for path in paths)
     (tmp_path / "last_best_checkpoint").write_text(lines + "\n")
     one = import_official(tmp_path, tmp_path / "one").model.state_dict()
     arguments = ["import-checkpoint", *map(str, reversed(paths)), "-o", str(tmp_path / "two")]
