@@ -22,6 +22,7 @@ CORE_ROOMS = {
     "devices": set(),
     "files": set(),
     "memory": set(),
+    "onnx_file": set(),
     "kernels": {"kernels"},
     "layers": {"kernels", "layers"},
     "training": {"kernels", "layers", "training"},

@@ -1,22 +1,17 @@
 """ONNX files of our models, checked with onnxruntime."""
 
-import contextlib
 import json
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from recurra.core.errors import RecurraError, import_extra
+from recurra.core.errors import RecurraError
 from recurra.core.files import replaced_file
+from recurra.core.onnx_file import open_onnx, require_onnx, write_onnx
 from recurra.core.pretrained import resolve
 from recurra.recsys.onnx_forms import OneEvent, WholeHistories
 from recurra.recsys.recommender import Recommender
 
+_PACKAGE = "recurra-recsys"
 _LIMIT = 1e-4
 
 
@@ -56,8 +51,7 @@ def export_onnx(name_or_path: str | Path, path: str | Path) -> ExportReport:
         RecurraError: no such model, the file cannot be written, or its output differs by over 1e-4.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        import_extra(module, extra="export", package="recurra-recsys")
+    require_onnx(_PACKAGE)
     path = Path(path)
     folder = resolve(name_or_path, shipped_in=None)
     recommender = Recommender.from_pretrained(folder)
@@ -73,55 +67,20 @@ def export_onnx(name_or_path: str | Path, path: str | Path) -> ExportReport:
         "items": json.dumps(ids),  # the item with number n is the n-th of these, from 1
     }
     with replaced_file(path) as partial:
-        _write(form, partial, metadata)
-        error = form.error(_session(partial))
+        example, shapes = form.example()
+        write_onnx(
+            form,
+            partial,
+            example,
+            inputs=form.inputs,
+            outputs=form.outputs,
+            dynamic_shapes=shapes,
+            metadata=metadata,
+            package=_PACKAGE,
+        )
+        error = form.error(open_onnx(partial, package=_PACKAGE))
         if not error <= _LIMIT:
             raise RecurraError(
                 f"the ONNX file differs from the model by {error:.2g}, over {_LIMIT:g}: not written"
             )
     return ExportReport(path, error, path.stat().st_size, metadata)
-
-
-def _write(form: WholeHistories | OneEvent, path: Path, metadata: dict[str, str]) -> None:
-    onnx = import_extra("onnx", extra="export", package="recurra-recsys")
-    example, shapes = form.example()
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            form.eval(),
-            example,
-            dynamo=True,
-            input_names=list(form.inputs),
-            output_names=list(form.outputs),
-            dynamic_shapes=shapes,
-            verbose=False,
-        )
-    proto = program.model_proto
-    for key, value in metadata.items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
-    for node in [n for graph in (proto.graph, *proto.functions) for n in graph.node]:
-        del node.metadata_props[:]  # where in which file each node came from, as paths
-        node.doc_string = ""
-    onnx.checker.check_model(proto)
-    onnx.save(proto, path)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter from talking about its own workings and about torchvision."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _session(path: Path) -> Any:
-    runtime: Any = import_extra("onnxruntime", extra="export", package="recurra-recsys")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,21 +1,17 @@
 """ONNX files of our models, waveform in and waveform out, checked with onnxruntime."""
 
-import contextlib
 import json
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra.core.errors import RecurraError, import_extra
+from recurra.core.errors import RecurraError
 from recurra.core.files import replaced_file
+from recurra.core.onnx_file import open_onnx, require_onnx, write_onnx
 from recurra.core.pretrained import resolve
 from recurra.speech.enhancer import Enhancer
 from recurra.speech.info import licence_of
@@ -25,6 +21,7 @@ from recurra.speech.models.stft import sqrt_hann
 from recurra.speech.recordings import level_gain
 from recurra.speech.stream import FrameStream, interior_energy
 
+_PACKAGE = "recurra-speech"
 _LIMIT = 1e-4
 
 
@@ -65,8 +62,7 @@ def export_onnx(name_or_path: str | Path, path: str | Path) -> ExportReport:
         RecurraError: no such model, the file cannot be written, or its output differs by over 1e-4.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        import_extra(module, extra="export", package="recurra-speech")
+    require_onnx(_PACKAGE)
     path = Path(path)
     folder = resolve(name_or_path, shipped_in=Frcrn.shipped_in)
     model = Frcrn.from_pretrained(folder)
@@ -154,51 +150,30 @@ def _transforms(model: Frcrn) -> tuple[Tensor, Tensor]:
 
 
 def _write(model: Frcrn, path: Path, metadata: dict[str, str]) -> None:
-    onnx = import_extra("onnx", extra="export", package="recurra-speech")
     rows = torch.export.Dim("rows")
     if model.config.causal:
         module: nn.Module = LiveStep(model)
-        inputs = (torch.zeros(2, module.hop), torch.zeros(2, sum(module.sizes)))
+        example: tuple[Tensor, ...] = (
+            torch.zeros(2, module.hop),
+            torch.zeros(2, sum(module.sizes)),
+        )
         names = (["samples", "state"], ["enhanced", "next_state"])
         dynamic = ({0: rows}, {0: rows})
     else:
         module = WholeClip(model)
-        inputs = (0.1 * torch.randn(2, 40 * model.config.hop_length + 7),)
+        example = (0.1 * torch.randn(2, 40 * model.config.hop_length + 7),)
         names = (["audio"], ["enhanced"])
         dynamic = ({0: rows, 1: torch.export.Dim("samples")},)
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            module.eval(),
-            inputs,
-            dynamo=True,
-            input_names=names[0],
-            output_names=names[1],
-            dynamic_shapes=dynamic,
-            verbose=False,
-        )
-    proto = program.model_proto
-    for key, value in metadata.items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
-    for node in [n for graph in (proto.graph, *proto.functions) for n in graph.node]:
-        del node.metadata_props[:]  # where in which file each node came from, as paths
-        node.doc_string = ""
-    onnx.checker.check_model(proto)
-    onnx.save(proto, path)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter from talking about its own workings and about torchvision."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    write_onnx(
+        module,
+        path,
+        example,
+        inputs=names[0],
+        outputs=names[1],
+        dynamic_shapes=dynamic,
+        metadata=metadata,
+        package=_PACKAGE,
+    )
 
 
 def _metadata(model: Frcrn, name: str, form: str, licence: str | None) -> dict[str, str]:
@@ -234,16 +209,9 @@ def _metadata(model: Frcrn, name: str, form: str, licence: str | None) -> dict[s
     }
 
 
-def _session(path: Path) -> Any:
-    runtime = import_extra("onnxruntime", extra="export", package="recurra-speech")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def _offline_error(model: Frcrn, path: Path) -> float:
     """Compare with `Enhancer` on one row and on three, of lengths on and off the hop grid."""
-    session, enhancer = _session(path), Enhancer(model)
+    session, enhancer = open_onnx(path, package=_PACKAGE), Enhancer(model)
     generator = np.random.default_rng(0)
     errors = []
     for rows, hops, rest in ((1, 50, 0), (3, 61, 11)):
@@ -256,7 +224,7 @@ def _offline_error(model: Frcrn, path: Path) -> float:
 
 def _live_error(model: Frcrn, path: Path) -> float:
     """Compare with `FrameStream` over thirty hops of two rows."""
-    session, stream = _session(path), FrameStream(model, 2)
+    session, stream = open_onnx(path, package=_PACKAGE), FrameStream(model, 2)
     hop, edge = model.config.hop_length, model.config.win_length - model.config.hop_length
     audio = np.random.default_rng(0).normal(0, 0.1, (2, 30 * hop)).astype(np.float32)
     state = np.zeros((2, session.get_inputs()[1].shape[1]), np.float32)
