@@ -125,3 +125,16 @@ def test_a_tone_lands_in_the_band_of_its_frequency():
     )
     # 1000 Hz is 1000 mel; 60 triangles lie 3864.3 - 31.7 mel over 61 steps: the 15th holds it.
     assert set(bands[0].argmax(dim=1).tolist()) <= {14, 15}
+
+
+def test_on_a_gpu_the_layers_stay_which_have_kernels_for_it():
+    model = build(MossFormer2Ss, SMALL_SS).to("meta")
+    names = list(model.fuse().state_dict())
+    assert names == list(SEPARATOR.state_dict())
+
+
+@torch.inference_mode()
+def test_to_make_a_fast_one_fast_changes_nothing():
+    fast = build(MossFormer2Ss, SMALL_SS).fuse()
+    before = fast.separate(noise(1, 300))
+    torch.testing.assert_close(fast.fuse().separate(noise(1, 300)), before, rtol=0, atol=0)

@@ -95,7 +95,7 @@ class RecordingModel(ABC):
             raise RecurraError(f"the precision is f32 or bf16, not {precision!r}")
         self.device = choose_device(device)
         self.model = model.eval()
-        self._fast = copy.deepcopy(model).fuse().to(self.device)
+        self._fast = copy.deepcopy(model).to(self.device).fuse()
         self.precision = precision
         self.sample_rate = model.config.sample_rate
         self._largest_batch = (

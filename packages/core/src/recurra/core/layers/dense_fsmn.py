@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recurra.core.kernels import fir
 from recurra.core.kernels.lengths import zero_beyond
@@ -89,8 +90,12 @@ class _Filter(nn.Module):
         # Under autocast x is in a lower precision than the parameters.
         taps = self.taps.to(x.dtype)
         y, _ = fir(x, taps, dilation=self.dilation, left=reach, right=reach, lengths=lengths)
-        y = self.norm(y, lengths)
-        return torch.where(y > 0, y, y * self.prelu.to(y.dtype))
+        return self.normed(y, lengths)
+
+    def normed(self, y: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Apply what follows the filter: norm and PReLU of y (B, T, C)."""
+        y = self.norm(y, lengths).mT
+        return functional.prelu(y, self.prelu.to(y.dtype)).mT
 
 
 class _InstanceNorm(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.layers import GatedAttention, GatedFsmn
-from recurra.speech.models.fused_mossformer2 import FusedGatedAttention, FusedGatedFsmn
+from recurra.speech.models.fused_mossformer2 import FusedBlocks
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class MossFormer2Block(nn.Module):
 
     def __init__(self, config: MossFormer2StackConfig) -> None:
         super().__init__()
-        self.attention: nn.Module = GatedAttention(
+        self.attention = GatedAttention(
             config.d_model,
             d_key=config.d_key,
             group=config.group,
             rotary_dim=config.rotary_dim,
             dropout=config.dropout,
         )
-        self.memory: nn.Module = GatedFsmn(
+        self.memory = GatedFsmn(
             config.d_model, config.d_inner, memory=config.memory, dropout=config.dropout
         )
 
@@ -70,12 +70,6 @@ class MossFormer2Block(nn.Module):
         attended, _ = self.attention(x)
         remembered: Tensor = self.memory(attended)[0]
         return remembered
-
-    def fuse(self) -> None:
-        """Turn both layers into their fast form, in place, for inference only."""
-        if isinstance(self.attention, GatedAttention):
-            self.attention = FusedGatedAttention(self.attention)
-            self.memory = FusedGatedFsmn(self.memory)
 
 
 class MossFormer2Stack(nn.Module):
@@ -116,9 +110,13 @@ class MossFormer2Stack(nn.Module):
         return torch.relu(self.decode(heads))
 
     def fuse(self) -> None:
-        """Turn the blocks into their fast form, in place, for inference only."""
-        for block in self.blocks:
-            block.fuse()
+        """Turn the blocks into their fast form, in place, for inference only.
+
+        On another device than a CPU they stay as they are: its kernels are in the layers.
+        """
+        if self.encode.weight.device.type == "cpu" and not isinstance(self.blocks[0], FusedBlocks):
+            pairs = [(block.attention, block.memory) for block in self.blocks]
+            self.blocks = nn.ModuleList([FusedBlocks(pairs)])
 
 
 class GlobalLayerNorm(nn.Module):
