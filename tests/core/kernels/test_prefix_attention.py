@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from recurra.core.kernels import prefix_attention
+from recurra.core.kernels.prefix_attention import fast
 
 
 def random(*shape, seed=0):
@@ -23,6 +24,14 @@ def test_three_steps_worked_by_hand(backend):
     # 6, (6 + 3 * 2) / 4, (6 + 6 + 4 * 4) / 8; the sums 28 and 8 are relative to the weight 4.
     torch.testing.assert_close(y.flatten(), torch.tensor([6.0, 3.0, 3.5]))
     torch.testing.assert_close(state.flatten(), torch.tensor([7.0, 2.0, math.log(4)]))
+
+
+@pytest.mark.parametrize("cached", [1, 2 * 3 * 5 * 7])
+def test_in_pieces_it_is_the_same(cached, monkeypatch):
+    expected = prefix_attention(*inputs(26), backend="reference")
+    monkeypatch.setattr(fast, "_CACHED", cached)  # one step a piece, or seven
+    for actual, wanted in zip(prefix_attention(*inputs(26)), expected, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
 
 
 def test_it_is_causal_attention_with_the_same_query_at_every_step():

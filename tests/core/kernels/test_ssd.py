@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from recurra.core.kernels import gated_linear_attention, retention, ssd
+from recurra.core.kernels.ssd import fast
 
 VECTORS = Path(__file__).parent / "vectors"
 BACKENDS = pytest.mark.parametrize("backend", ["reference", "fast"])
@@ -24,6 +25,16 @@ def test_two_steps_worked_by_hand():
     y, state = ssd(x, log_a, b, c, state=torch.full((1, 1, 1, 1), 7.0))
     assert y.flatten().tolist() == [3.0, 115.0]  # 1 * 3, then (0.5 * 3 + 2 * 5) * 10
     assert state.item() == 11.5
+
+
+@pytest.mark.parametrize("cached", [1, 2 * 2 * 4 * 4 * 3])
+def test_in_pieces_it_is_the_same(cached, monkeypatch):
+    monkeypatch.setattr(fast, "_CACHED", cached)  # one chunk of 4 steps a piece, or three
+    x, b, c = (torch.randn(2, 26, 2, 3, dtype=torch.float64) for _ in range(3))
+    log_a, state = -torch.rand(2, 26, 2, dtype=torch.float64), torch.randn(2, 2, 3, 3).double()
+    expected = ssd(x, log_a, b, c, state=state, backend="reference")
+    for actual, wanted in zip(ssd(x, log_a, b, c, state=state, chunk=4), expected, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
 
 
 @BACKENDS

@@ -3,8 +3,8 @@
 Inside a chunk, step i meets step j <= i with weight (c_i . b_j) times the decay between them; what
 came before the chunk meets it through the state. The products c . b are made once a group of heads.
 
-On one core with AVX2 (`benchmarks/kernels.py ssd`), the loop over steps takes 11 times as long
-forward and 24 times with gradients for 4 heads of 64 x 64 over 4096 steps.
+On one core with AVX2 (`benchmarks/kernels.py ssd`), the loop over steps takes 12 to 16 times as
+long forward and 18 to 20 times with gradients for 4 heads of 64 x 64 over 4096 steps.
 """
 
 import torch
@@ -12,11 +12,28 @@ from torch import Tensor
 
 from recurra.core.kernels.chunks import carry, decay_between, from_chunks, into_chunks
 
+# Elements of the largest tensor of a piece: with more, fresh memory costs more than the products.
+_CACHED = 131_072
+
 
 def ssd(
     x: Tensor, log_a: Tensor, b: Tensor, c: Tensor, state: Tensor, *, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """Run in chunks: x (B, T, H, P), log_a (B, T, H), b and c (B, T, G, N), state (B, H, P, N)."""
+    rows, _, heads, width = x.shape
+    in_a_chunk = max(1, rows * heads * chunk * max(chunk, width, b.shape[3]))
+    steps = chunk * max(1, _CACHED // in_a_chunk) if x.device.type == "cpu" else x.shape[1] or 1
+    outputs = []
+    pieces = (torch.split(z, steps, dim=1) for z in (x, log_a, b, c))
+    for piece in zip(*pieces, strict=True):
+        y, state = _in_chunks(*piece, state=state, chunk=chunk)
+        outputs.append(y)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1), state
+
+
+def _in_chunks(
+    x: Tensor, log_a: Tensor, b: Tensor, c: Tensor, *, state: Tensor, chunk: int
+) -> tuple[Tensor, Tensor]:
     n_steps, heads, width = x.shape[1:]
     groups = b.shape[2]
     split = (groups, heads // groups)  # (G, R): R heads share a group's b and c
