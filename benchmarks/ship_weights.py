@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from recurra.speech.models.frcrn import Frcrn
+from recurra.speech.models.load import load_any
 
 SHIPPED = Path(__file__).parents[1] / "packages/speech/src/recurra/speech/weights"
 
 
 def main(source: str, name: str) -> None:
-    model = Frcrn.from_pretrained(source)
+    model = load_any(source)
     model.save_pretrained(SHIPPED / name, dtype=torch.float16)
     size = (SHIPPED / name / "model.safetensors").stat().st_size
     parameters = sum(parameter.numel() for parameter in model.parameters())

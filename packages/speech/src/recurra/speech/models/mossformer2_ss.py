@@ -44,14 +44,15 @@ class MossFormer2SsConfig:
     )
 
 
-# The preset of our own: two voices at 16 kHz, 1.9 million parameters, 1000 frames a second.
+# The preset of our own: two voices at 16 kHz, 1.2 million parameters, 500 frames a second. Frames
+# twice as long as the official ones cost half as much, so that as much training hears twice as much.
 MOSSFORMER2_SMALL = MossFormer2SsConfig(
     n_filters=256,
-    win_length=32,
-    hop_length=16,
+    win_length=64,
+    hop_length=32,
     level_db=None,
     stack=MossFormer2StackConfig(
-        n_blocks=7, d_model=160, d_inner=80, d_key=64, memory="dense", dropout=0.0
+        n_blocks=6, d_model=128, d_inner=64, d_key=64, memory="dense", dropout=0.0
     ),
 )
 
