@@ -87,7 +87,10 @@ def fits(voices: np.ndarray, found: np.ndarray) -> dict[tuple[int, ...], float]:
     """Return the mean SI-SDR of voices (S, n) and what was found (S, n) in dB, by order."""
     table = [[decibels(voice, estimate) for estimate in found] for voice in voices]
     orders = itertools.permutations(range(len(voices)))
-    return {order: float(np.mean([row[j] for row, j in zip(table, order, strict=True)])) for order in orders}
+    return {
+        order: float(np.mean([row[j] for row, j in zip(table, order, strict=True)]))
+        for order in orders
+    }
 
 
 def decibels(voice: np.ndarray, estimate: np.ndarray) -> float:
