@@ -39,17 +39,18 @@ class Scratch:
     """Memory for what lies between the steps of a layer; the next layer writes over it."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, int], Tensor] = {}
+        self._kept: dict[tuple[str, int, int], Tensor] = {}
 
     def line(self, name: str, x: Tensor, channels: int, edge: int = 0) -> Tensor:
         """Return (B, T + 2 * edge, channels) for x (B, T, .), in autocast's dtype, edges zero."""
-        if (name, channels) not in self._kept:
+        key = (name, channels, edge)
+        if key not in self._kept:
             kind = x.device.type
             low = torch.is_autocast_enabled(kind)
             dtype = torch.get_autocast_dtype(kind) if low else x.dtype
             shape = (x.shape[0], x.shape[1] + 2 * edge, channels)
-            self._kept[name, channels] = x.new_empty(shape, dtype=dtype)
-        line = self._kept[name, channels]
+            self._kept[key] = x.new_empty(shape, dtype=dtype)
+        line = self._kept[key]
         line[:, :edge] = 0
         line[:, line.shape[1] - edge :] = 0
         return line
@@ -109,10 +110,8 @@ class FusedGatedFsmn(nn.Module):
 
     def __init__(self, layer: GatedFsmn) -> None:
         super().__init__()
-        self.reduce, self.expand = (
-            Product(layer.reduce.weight, layer.reduce.bias),
-            Product(layer.expand.weight, layer.expand.bias),
-        )
+        self.reduce = Product(layer.reduce.weight, layer.reduce.bias)
+        self.expand = Product(layer.expand.weight, layer.expand.bias)
         self.prelu, self.norm_in, self.norm_out = layer.prelu, layer.norm_in, layer.norm_out
         self.to_u_v = FusedConvModules(layer.to_u, layer.to_v)
         memory = layer.memory
@@ -139,18 +138,14 @@ class FusedMemory(nn.Module):
 
     def __init__(self, layer: Fsmn) -> None:
         super().__init__()
-        self.linear, self.project = (
-            Product(layer.linear.weight, layer.linear.bias),
-            Product(layer.project.weight, layer.project.bias),
-        )
-        self.reach = layer.look_ahead
+        self.project = FusedProjection(layer, reach=layer.look_ahead)
         taps = layer.taps.detach().clone()
-        taps[self.reach] += 1  # the layer's inner residual
+        taps[layer.look_ahead] += 1  # the layer's inner residual
         self.register_buffer("taps", taps)
 
     def forward(self, u: list[Tensor], x: Tensor, scratch: Scratch) -> Tensor:
         """Return what is remembered of the `_pieces` u of (B, T, C) at each step."""
-        line = _projected(u, x, self.linear, self.project, self.reach, scratch)
+        line = self.project(u, x, scratch)
         return fir(line, self.taps.to(line.dtype), left=0)[0]
 
 
@@ -159,13 +154,10 @@ class FusedDenseMemory(nn.Module):
 
     def __init__(self, layer: DenseFsmn) -> None:
         super().__init__()
-        self.linear, self.project = (
-            Product(layer.linear.weight, layer.linear.bias),
-            Product(layer.project.weight, layer.project.bias),
-        )
         self.filters = layer.filters
         first, second = (filter_.taps.detach() for filter_ in layer.filters)
         self.reach = first.shape[0] // 2
+        self.project = FusedProjection(layer, reach=self.reach)
         self.register_buffer("taps", first)
         # Of the second filter's inputs all first channels of a pair, then all second ones.
         self.register_buffer("pair_taps", second.mT.flatten(1)[..., None].contiguous())
@@ -173,7 +165,7 @@ class FusedDenseMemory(nn.Module):
     def forward(self, u: list[Tensor], x: Tensor, scratch: Scratch) -> Tensor:
         """Return what is remembered of the `_pieces` u of (B, T, C) at each step."""
         n_steps, width = x.shape[1], self.taps.shape[1]
-        line = _projected(u, x, self.linear, self.project, self.reach, scratch)
+        line = self.project(u, x, scratch)
         y = self.filters[0].normed(fir(line, self.taps.to(line.dtype), left=0)[0])
         p = line[:, self.reach : self.reach + n_steps]
         dilation = self.filters[1].dilation
@@ -185,21 +177,23 @@ class FusedDenseMemory(nn.Module):
         return self.filters[1].normed(y[..., :width] + y[..., width:])
 
 
-def _projected(
-    u: list[Tensor],
-    x: Tensor,
-    linear: "Product",
-    project: "Product",
-    reach: int,
-    scratch: Scratch,
-) -> Tensor:
-    """Return project(relu(linear(u))) of the steps of x with `reach` zeros at both ends."""
-    line = scratch.line("projected", x, project.bias.shape[0], reach)
-    hidden = scratch.line("linear", x, linear.bias.shape[0])
-    for steps, piece in zip(_pieces(x), u, strict=True):
-        into = line[:, steps.start + reach : steps.stop + reach]
-        project(torch.relu_(linear(piece, hidden[:, steps])), into)
-    return line
+class FusedProjection(nn.Module):
+    """What both memories filter, project(relu(linear(u))), with `reach` zeros at both ends."""
+
+    def __init__(self, layer: Fsmn | DenseFsmn, reach: int) -> None:
+        super().__init__()
+        self.linear = Product(layer.linear.weight, layer.linear.bias)
+        self.project = Product(layer.project.weight, layer.project.bias)
+        self.reach = reach
+
+    def forward(self, u: list[Tensor], x: Tensor, scratch: Scratch) -> Tensor:
+        """Project the `_pieces` u of (B, T, C), for the frames of x: (B, T + 2 * reach, C)."""
+        line = scratch.line("projected", x, self.project.bias.shape[0], self.reach)
+        hidden = scratch.line("linear", x, self.linear.bias.shape[0])
+        for steps, piece in zip(_pieces(x), u, strict=True):
+            into = line[:, steps.start + self.reach : steps.stop + self.reach]
+            self.project(torch.relu_(self.linear(piece, hidden[:, steps])), into)
+        return line
 
 
 class FusedConvModules(nn.Module):
