@@ -258,7 +258,6 @@ KERNELS = [
         ("x", "log_a", "b", "c"),
         linear_in=("x",),
         held=hold_log,
-        loops=True,
     ),
     kernel(
         "gated_linear_attention",
@@ -267,7 +266,6 @@ KERNELS = [
         ("q", "k", "v", "log_a"),
         linear_in=("v",),
         held=hold_log,
-        loops=True,
     ),
     kernel(
         "delta_rule",
@@ -285,7 +283,6 @@ KERNELS = [
         ("u", "delta", "b", "c"),
         linear_in=("u",),
         held=hold_selective,
-        loops=True,
     ),
     *(
         kernel(

@@ -99,7 +99,7 @@ FLASH = {"expansion": 2, "d_key": 3, "rotary_dim": 2, "group": 4, "taps": 3}
 BY_TORCH = {"loops": True, "compiles": False}
 
 LAYERS = [
-    layer("Mamba2", lambda width: Mamba2(width, 2, head_width=width, d_conv=2), loops=True),
+    layer("Mamba2", lambda width: Mamba2(width, 2, head_width=width, d_conv=2)),
     layer(
         "GatedDeltaNet",
         lambda width: GatedDeltaNet(width, heads=1, head_width=2, value_width=3, d_conv=2),

@@ -244,11 +244,13 @@ def test_no_steps_change_nothing_and_no_rows_are_no_error(case: Case) -> None:
     y, last = case.run(case.inputs(size), state, None, "auto")
     assert y.shape[:2] == (2, 0)
     assert_states_near(last, state, 0.0)
-    inputs = leaves_of(case.inputs(Size(rows=0)))
-    y, _ = case.run(inputs, None, None, "auto")
-    assert y.shape[0] == 0
-    found = gradients(y, {}, floating(inputs))
-    assert not any(value.any() for value in found.values())
+    for none, axis in ((Size(rows=0), 0), (Size(steps=0), 1)):
+        inputs = leaves_of(case.inputs(none))
+        y, _ = case.run(inputs, None, None, "auto")
+        assert y.shape[axis] == 0
+        leaves = list(floating(inputs).values())
+        found = torch.autograd.grad(y.sum(), leaves, create_graph=True, materialize_grads=True)
+        assert not any(value.any() for value in found)
 
 
 @law()

@@ -1,5 +1,6 @@
 """The laws of what PyTorch traces: every kernel and layer exports, and compiles where it can."""
 
+import pytest
 import torch
 from tests.core.laws.case import Case, Size, Tensors
 from tests.core.laws.checks import (
@@ -20,10 +21,11 @@ def test_one_step_exports(case: Case) -> None:
     assert_exported(case, inputs, state, {}, inputs)
 
 
-@law("dynamic export", slow_for_layers=True)
+@pytest.mark.slow
+@law("dynamic export")
 def test_any_number_of_steps_exports(case: Case) -> None:
     inputs = case.inputs(Size(steps=16), dtype=torch.float32)
-    longer = case.inputs(Size(steps=50), dtype=torch.float32)
+    longer = case.inputs(Size(steps=150), dtype=torch.float32)
     weights = {k: v for k, v in inputs.items() if k not in case.along_time}
     assert_exported(case, inputs, None, {1: torch.export.Dim.DYNAMIC}, longer | weights)
 

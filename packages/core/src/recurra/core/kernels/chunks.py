@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recurra.core.kernels.linear_scan import linear_scan
+
 
 def accumulation_dtype(*inputs: Tensor) -> torch.dtype:
     """Return float64 if any input has it, else float32: what states and decays are kept in."""
@@ -33,14 +35,26 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, state: Tensor | None, chunk
         raise ValueError(f"chunk must be at least 1, not {chunk}")
 
 
+def is_free(n_steps: int) -> bool:
+    """Say whether torch.export leaves a number of steps open: then only arithmetic works on it."""
+    return isinstance(n_steps, torch.SymInt)
+
+
+def chunk_length(chunk: int, n_steps: int) -> int:
+    """Return how many steps to take at once: no more than there are, where that is known."""
+    return chunk if is_free(n_steps) else max(1, min(chunk, n_steps))
+
+
 def into_chunks(x: Tensor, chunk: int) -> Tensor:
     """Cut x (B, T, H, ...) into (B, n, H, chunk, ...), with zeros after the end.
 
-    T = 0 makes one chunk of zeros, which changes no state. The result is contiguous, because each
-    product of matrices would copy it anew otherwise.
+    T = 0 makes one chunk of zeros, which changes no state. Where an export leaves T open there are
+    one or two more of them, as for torch a single chunk is another program. The result is
+    contiguous, because each product of matrices would copy it anew otherwise.
     """
-    n_chunks = max(1, -(-x.shape[1] // chunk))
-    missing = n_chunks * chunk - x.shape[1]
+    n_steps = x.shape[1]
+    n_chunks = n_steps // chunk + 2 if is_free(n_steps) else max(1, -(-n_steps // chunk))
+    missing = n_chunks * chunk - n_steps
     if missing:
         x = functional.pad(x, (0, 0) * (x.dim() - 2) + (0, missing))
     return torch.unflatten(x, 1, (n_chunks, chunk)).movedim(2, 3).contiguous()
@@ -77,6 +91,9 @@ def carry(added: Tensor, decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The state before each chunk (B, n, H, P, N), and the one after the last (B, H, P, N).
     """
+    if is_free(added.shape[1]):  # a scan is one node, however many chunks there are
+        after, last = linear_scan(decay, added, state)
+        return torch.cat([state.unsqueeze(1), after], dim=1)[:, :-1], last
     before = []
     for added_here, decay_here in zip(added.unbind(1), decay.unbind(1), strict=True):
         before.append(state)

@@ -22,7 +22,7 @@ def differentiable(
     views = [None if z is None else z.view_as(z) for z in given]
     taken = [z for z in views if z is not None and z.requires_grad]
     pairs = [(y, g) for y, g in zip(run(*views), cotangents, strict=False) if y.requires_grad]
-    outputs, gradients = zip(*pairs, strict=True)
+    outputs, gradients = [y for y, _ in pairs], [g for _, g in pairs]  # of no steps perhaps none
     found = iter(
         torch.autograd.grad(outputs, taken, gradients, create_graph=True, materialize_grads=True)
     )

@@ -1,4 +1,11 @@
-"""The portable fast form of `fft_conv`: one product of spectra."""
+"""The fast form of `fft_conv`, on a CPU and on a GPU: one product of spectra.
+
+Roofline, for each row, channel and step of the circle of n: at least 24 bytes (the line in, its
+spectrum out, in and out again for the product, in, y out), for 5 log2 n + 3 FLOPs. On a GPU it is
+bound by memory: (8, 4096, 2048) with K = 4096, so n = 8192, moves 3.2 GB, 1 ms at the 3.35 TB/s of
+an H100, and more where cuFFT goes through memory more than once or turns time to the last axis. No
+GPU was at hand when this was written: these are counts, not measurements.
+"""
 
 import torch
 from torch import Tensor

@@ -55,7 +55,7 @@ def run(
     if reverse:
         history.reverse()
     if not history:
-        empty = last.new_zeros(0, *current[0].shape)
+        empty = wx[:, :, 0].transpose(0, 1).to(last.dtype)  # (0, B, H, D)
         return [empty] * (len(current) if all_states else 1), last
     sequences = [torch.stack(sequence) for sequence in zip(*history, strict=True)]
     return sequences if all_states else sequences[:1], last

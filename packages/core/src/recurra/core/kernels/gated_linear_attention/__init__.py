@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from recurra.core.kernels.chunks import accumulation_dtype, check_attention
+from recurra.core.kernels.chunks import accumulation_dtype, check_attention, chunk_length
 from recurra.core.kernels.gated_linear_attention import fast, reference
 from recurra.core.kernels.lengths import check_lengths, zero_beyond
 from recurra.core.kernels.triton_support import wants_triton
@@ -74,7 +74,7 @@ def gated_linear_attention(
 
             y, last = triton.gated_linear_attention(*inputs)
         else:
-            steps = max(1, min(chunk, v.shape[1]))
+            steps = chunk_length(chunk, v.shape[1])
             power_of_two = 1 << (steps - 1).bit_length()
             y, last = fast.gated_linear_attention(*inputs, chunk=power_of_two)
     return zero_beyond(lengths, y)[0].to(v.dtype), last

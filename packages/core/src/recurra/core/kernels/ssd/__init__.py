@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from recurra.core.kernels.chunks import accumulation_dtype
+from recurra.core.kernels.chunks import accumulation_dtype, chunk_length
 from recurra.core.kernels.lengths import check_lengths, zero_beyond
 from recurra.core.kernels.ssd import fast, reference
 from recurra.core.kernels.triton_support import wants_triton
@@ -72,7 +72,7 @@ def ssd(
 
             y, last = triton.ssd(*inputs)
         else:
-            y, last = fast.ssd(*inputs, chunk=max(1, min(chunk, x.shape[1])))
+            y, last = fast.ssd(*inputs, chunk=chunk_length(chunk, x.shape[1]))
     return zero_beyond(lengths, y)[0].to(x.dtype), last
 
 

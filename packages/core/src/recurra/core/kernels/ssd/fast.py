@@ -10,7 +10,7 @@ long forward and 18 to 20 times with gradients for 4 heads of 64 x 64 over 4096 
 import torch
 from torch import Tensor
 
-from recurra.core.kernels.chunks import carry, decay_between, from_chunks, into_chunks
+from recurra.core.kernels.chunks import carry, decay_between, from_chunks, into_chunks, is_free
 
 # Elements of the largest tensor of a piece: with more, fresh memory costs more than the products.
 _CACHED = 131_072
@@ -20,9 +20,11 @@ def ssd(
     x: Tensor, log_a: Tensor, b: Tensor, c: Tensor, state: Tensor, *, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """Run in chunks: x (B, T, H, P), log_a (B, T, H), b and c (B, T, G, N), state (B, H, P, N)."""
+    if x.device.type != "cpu" or is_free(x.shape[1]):
+        return _in_chunks(x, log_a, b, c, state=state, chunk=chunk)
     rows, _, heads, width = x.shape
     in_a_chunk = max(1, rows * heads * chunk * max(chunk, width, b.shape[3]))
-    steps = chunk * max(1, _CACHED // in_a_chunk) if x.device.type == "cpu" else x.shape[1] or 1
+    steps = chunk * max(1, _CACHED // in_a_chunk)
     outputs = []
     pieces = (torch.split(z, steps, dim=1) for z in (x, log_a, b, c))
     for piece in zip(*pieces, strict=True):
