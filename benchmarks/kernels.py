@@ -3,14 +3,13 @@
     uv run python benchmarks/kernels.py fir
 
 prints the table of a kernel; `--help` names all. Times are CPU milliseconds over repeats that take
-turns, the median for fir, the minimum for the others; the ratios are what counts. Where PyTorch
+turns, the minimum of each; the ratios are what counts. Where PyTorch
 sees a GPU, the kernels for GPUs are measured instead, flashrnn among them (`kernels_on_gpu.py`);
 `--cpu` leaves the GPU alone. No GPU has been at hand so far, so there is no figure of one in this
 tree.
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 
 import torch
@@ -20,23 +19,27 @@ from torch.nn import functional
 import kernels_on_gpu
 from recurra.core.kernels import (
     delta_rule,
+    fft_conv,
     fir,
     gated_linear_attention,
     linear_scan,
     mixed_chunk_attention,
     prefix_attention,
+    selective_scan,
     ssd,
 )
 from timing import cpu_seconds, timed
 
 KERNELS = [
     "delta_rule",
+    "fft_conv",
     "fir",
     "flashrnn",
     "gated_linear_attention",
     "linear_scan",
     "mixed_chunk_attention",
     "prefix_attention",
+    "selective_scan",
     "ssd",
 ]
 # (B, T, C, K, m): FRCRN's widest memory, MossFormer2's convolution module, its dense memory.
@@ -45,6 +48,8 @@ SCAN_SHAPES = [(1, 1024, 64), (1, 16_384, 64)]  # (B, T, D)
 ATTENTION_SHAPES = [(1, 1024, 4, 64), (1, 4096, 4, 64)]  # (B, T, H, D)
 SSD_SHAPES = [(1, 256, 4, 64), (1, 1024, 4, 64), (1, 4096, 4, 64)]  # (B, T, H, N = P)
 MIXED_SHAPES = [(1, 1024, 128, 512)]  # (B, T, N, P)
+SELECTIVE_SHAPES = [(1, 1024, 128, 16), (1, 4096, 128, 16)]  # (B, T, D, N)
+FFT_SHAPES = [(1, 1024, 64, 256), (1, 4096, 64, 4096)]  # (B, T, C, K)
 
 
 def main() -> None:
@@ -78,6 +83,14 @@ def main() -> None:
         print(f"{'v':30} {'':18} {'ours ms':>8} {'loop':>8}")
         for shape in MIXED_SHAPES:
             print_mixed(*shape, repeats=args.repeats)
+    elif args.kernel == "selective_scan":
+        print(f"{'u, N':30} {'':18} {'ours ms':>8} {'loop':>8}")
+        for shape in SELECTIVE_SHAPES:
+            print_selective_scan(*shape, repeats=args.repeats)
+    elif args.kernel == "fft_conv":
+        print(f"{'x, K':30} {'':18} {'ours ms':>8} {'loop':>8}")
+        for shape in FFT_SHAPES:
+            print_fft_conv(*shape, repeats=args.repeats)
     elif args.kernel in ("delta_rule", "gated_linear_attention"):
         print(f"{'v':30} {'':18} {'ours ms':>8} {'loop':>8}")
         for shape in SSD_SHAPES:
@@ -100,7 +113,7 @@ def print_fir(b: int, t: int, c: int, k: int, m: int, *, repeats: int) -> None:
     for backward in (False, True):
         steps = {name: timed(way, (x, taps), backward) for name, way in ways.items()}
         samples = cpu_seconds(steps, repeats)
-        ms = {name: 1e3 * statistics.median(values) for name, values in samples.items()}
+        ms = {name: 1e3 * min(values) for name, values in samples.items()}
         what = "forward + backward" if backward else "forward"
         ratios = [f"{ms[name] / ms['ours']:.1f}x" for name in ("conv1d", "shifted adds")]
         print(f"{label:30} {what:18} {ms['ours']:8.1f} {ratios[0]:>8} {ratios[1]:>13}", flush=True)
@@ -195,6 +208,29 @@ def print_mixed(b: int, t: int, n: int, p: int, *, repeats: int) -> None:
         "loop": lambda *z: mixed_chunk_attention(*z, causal=True, backend="reference")[0],
     }
     print_ratio(f"({b}, {t}, {p})", ways, inputs, repeats)
+
+
+def print_selective_scan(b: int, t: int, d: int, n: int, *, repeats: int) -> None:
+    """Print ours in milliseconds, and how many times as long the plain loop takes."""
+    inputs = (
+        *(torch.randn(b, t, d), torch.rand(b, t, d) * 0.1, -torch.rand(d, n)),
+        *(torch.randn(b, t, n) for _ in range(2)),
+    )
+    ways = {
+        "ours": lambda *z: selective_scan(*z)[0],
+        "loop": lambda *z: selective_scan(*z, backend="reference")[0],
+    }
+    print_ratio(f"({b}, {t}, {d}), N {n}", ways, inputs, repeats)
+
+
+def print_fft_conv(b: int, t: int, c: int, k: int, *, repeats: int) -> None:
+    """Print ours in milliseconds, and how many times as long the plain sum over K takes."""
+    inputs = torch.randn(b, t, c), torch.randn(k, c) / k
+    ways = {
+        "ours": lambda *z: fft_conv(*z)[0],
+        "loop": lambda *z: fft_conv(*z, backend="reference")[0],
+    }
+    print_ratio(f"({b}, {t}, {c}), K {k}", ways, inputs, repeats)
 
 
 def print_ratio(

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from recurra.core.kernels import (
     delta_rule,
+    fft_conv,
     fir,
     flashrnn,
     gated_linear_attention,
     linear_scan,
     mixed_chunk_attention,
     prefix_attention,
+    selective_scan,
     ssd,
 )
 from timing import timed
@@ -187,6 +189,24 @@ def fir_table(
     }, inputs
 
 
+def selective_table(
+    b: int, t: int, d: int, n: int, device: str
+) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the way to run a selective scan: `linear_scan` on a GPU, and what PyTorch adds."""
+    u, delta = (torch.rand(b, t, d, device=device) for _ in range(2))
+    b_c = (torch.randn(b, t, n, device=device) for _ in range(2))
+    inputs = u, 0.1 * delta, -torch.rand(d, n, device=device), *b_c
+    return {"ours": lambda *z: selective_scan(*z)[0]}, inputs
+
+
+def fft_table(
+    b: int, t: int, c: int, k: int, device: str
+) -> tuple[dict[str, Way], tuple[Tensor, ...]]:
+    """Return the way to convolve each channel with a long response, by cuFFT."""
+    inputs = torch.randn(b, t, c, device=device), torch.randn(k, c, device=device) / k
+    return {"ours (cuFFT)": lambda *z: fft_conv(*z)[0]}, inputs
+
+
 def print_kernel(
     kernel: str,
     device: str = "cuda",
@@ -220,13 +240,25 @@ def print_kernel(
         tflop = b * t * (512 * (n + p) + 4 * n * p) / 1e12  # scores counted once
         table = mixed_table(b, t, n, p, device)
         print_ways(f"({b}, {t}, {p})", *table, (tflop, 3 * tflop), "TFLOP/s", seconds)
+    elif kernel == "selective_scan":
+        b, t, d, n = 8, 4096 // scale, 2048 // scale, 16
+        gb = 32 * b * t * d * n / 1e9
+        table = selective_table(b, t, d, n, device)
+        print_ways(f"({b}, {t}, {d}), N {n}", *table, (gb, 3 * gb), "GB/s", seconds)
+    elif kernel == "fft_conv":
+        b, t, c = 8, 4096 // scale, 2048 // scale
+        gb = 24 * b * 2 * t * c / 1e9  # the circle is twice as long as the line
+        table = fft_table(b, t, c, t, device)
+        print_ways(f"({b}, {t}, {c}), K {t}", *table, (gb, 3 * gb), "GB/s", seconds)
     elif kernel == "flashrnn":
         for b, t, h, d in [(16, 1024 // scale, 12, 64), (16, 1024 // scale, 48, 16)]:
             tflop = b * t * h * 8 * d * d / 1e12
             table = cell_table(b, t, h, d, device)
             print_ways(f"({b}, {t}, {h}, {d})", *table, (tflop, 4 * tflop), "TFLOP/s", seconds)
-    else:
+    elif kernel == "fir":
         for b, t, c, k in [(100, 160 // scale, 256, 20), (1, 4000 // scale, 2048, 17)]:
             gb = 8 * b * t * c / 1e9
             table = fir_table(b, t, c, k, device)
             print_ways(f"({b}, {t}, {c}), {k} taps", *table, (gb, 3 * gb), "GB/s", seconds)
+    else:
+        raise ValueError(f"no table of {kernel}")
