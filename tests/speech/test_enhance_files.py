@@ -95,11 +95,19 @@ def test_samples_that_are_not_finite_leave_nothing_behind(enhance, tmp_path, cap
     assert "\n" not in error
 
 
-@pytest.mark.parametrize("arguments", [["gone.wav"], ["a.wav", "--band", "all"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["gone.wav"],
+        ["a.wav", "--band", "all"],
+        ["a.wav", "-o", "b.wav", "--residual", "./b.wav", "--force"],
+    ],
+)
 def test_a_wrong_call_is_one_line_and_exit_code_2(enhance, tmp_path, capsys, arguments):
     recording(tmp_path / "a.wav")
     assert enhance(*arguments) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_the_residual_and_the_result_add_up_to_the_input(enhance, tmp_path):

@@ -89,6 +89,9 @@ def test_a_missing_library_is_an_error_when_asked_for_and_told_otherwise(tmp_pat
     result = evaluate_folders(tmp_path / "clean", tmp_path / "out")
     assert list(result.means) == ["si_sdr"]
     assert list(result.missing) == ["pesq", "stoi", "dnsmos"]
+    told = evaluate_pair(clean, tmp_path / "out" / "a.wav").notes
+    assert [note.split(":")[0] for note in told] == ["no pesq", "no stoi", "no dnsmos"]
+    assert "recurra-speech[pesq]" in told[0]
 
 
 def test_folders_give_a_mean_with_its_interval_and_count_what_has_no_score(tmp_path):

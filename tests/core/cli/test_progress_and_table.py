@@ -106,9 +106,9 @@ def test_table_in_a_pipe_keeps_each_row_on_one_line(capsys: pytest.CaptureFixtur
 
 
 def test_numbers_stand_to_the_right_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table([("a", 1.0), ("b", 100.5)], ["file", "dB"], title="Scores")
+    print_table([("a", 1.0), ("b", 100.5)], ["file", "dB"], title="Scores of a[b].wav, in full")
     out = capsys.readouterr().out.splitlines()
-    assert out[0].strip() == "Scores"
+    assert out[0].strip() == "Scores of a[b].wav, in full"
     rows = [line.rstrip() for line in out[-3:] if line.strip()]
     assert [row.split() for row in rows] == [["a", "1.00"], ["b", "100.50"]]
     assert len(rows[0]) == len(rows[1])

@@ -1,5 +1,6 @@
 """m4a and videos: aligned at the start, exact in length, and the picture untouched."""
 
+import io
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -157,7 +158,16 @@ def test_a_video_from_a_pipe_is_not_written_without_its_picture(tmp_path):
     film = AudioFormat("mp4", "fltp", codec="aac", has_video=True)
     with pytest.raises(AudioError, match="through a pipe"):
         create_audio(tmp_path / "a.mp4", film, 48000, 1)
+    with pytest.raises(AudioError, match="standard output: the picture"):
+        create_audio(io.BytesIO(), film, 48000, 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_the_container_cannot_hold_is_refused_before_any_work(tmp_path):
+    make_video(tmp_path / "a.mp4", smooth_noise(1, 48000), 48000)
+    with pytest.raises(AudioError, match=r"webm cannot hold the picture \(mpeg4\); write .mkv"):
+        copy(tmp_path / "a.mp4", tmp_path / "b.webm")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_a_silent_film_has_no_audio(tmp_path):

@@ -1,7 +1,7 @@
 """Clean audio files: from a file to a file of the same kind."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from recurra.core.cli import Done, FileInput
+from recurra.core.errors import RecurraError
 from recurra.speech.audio.read import AudioSource, open_audio
 from recurra.speech.audio.sink import AudioSink
 from recurra.speech.audio_files import create_like, read_blocks
@@ -76,6 +77,16 @@ def enhance_file(
         also=() if residual is None else (residual,),
         details={"seconds_of_audio": round(samples / source.sample_rate, 3)},
     )
+
+
+def refuse_one_file_for_two(outputs: Iterable[Path | None], residual: Path | None) -> None:
+    """Make sure that what was taken out does not go where the result goes.
+
+    Raises:
+        RecurraError: both have one name.
+    """
+    if residual is not None and residual.resolve() in {p.resolve() for p in outputs if p}:
+        raise RecurraError(f"{residual}: the result and --residual are one file; name another")
 
 
 def _run(

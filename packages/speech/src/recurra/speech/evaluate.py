@@ -85,10 +85,11 @@ def evaluate_pair(
         MissingExtraError: a metric that was asked for needs a library that is not installed.
         RecurraError: the numbers of channels differ, or a metric is unknown.
     """
-    metrics, _ = _choose_metrics(metrics)
+    metrics, missing = _choose_metrics(metrics)
     (clean, rate), notes = _read(reference)
     (enhanced, rate_of_estimate), more = _read(estimate)
     notes += more
+    notes += [f"no {metric}: {remedy}" for metric, remedy in missing.items()]
     if rate_of_estimate != rate:
         notes.append(f"resampled from {rate_of_estimate} to {rate} Hz, the rate of the reference")
         enhanced = resample(enhanced, rate_of_estimate, rate)

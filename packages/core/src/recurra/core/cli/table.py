@@ -24,7 +24,7 @@ def print_table(
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"a row has {len(row)} cells for {len(columns)} columns: {row}")
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="")
+    table = Table(box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
@@ -33,6 +33,8 @@ def print_table(
     console = Console()
     if not console.is_terminal:
         console = Console(width=10_000)
+    if title is not None:  # not the table's own, which would be folded to its width
+        console.print(Text(title), soft_wrap=True)
     console.print(table)
 
 

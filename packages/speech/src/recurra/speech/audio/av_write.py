@@ -48,6 +48,7 @@ class AvSink(AudioSink):
             self._container = _open(str(placement.temporary), audio_format, sample_rate)
             if original is not None:
                 self._copied = CopiedStreams(original, self._container, audio_format.has_video)
+                self._check_picture(self._copied)
             self._stream = _add_stream(self._container, audio_format, sample_rate, channels)
             self._container.metadata.update(_container_tags(tags))
             if self._copied is not None:
@@ -58,9 +59,19 @@ class AvSink(AudioSink):
             self._sacrifice = self._stream.codec_context.frame_size if _is_wma(audio_format) else 0
             if self._sacrifice:
                 self._encode(np.zeros((channels, self._sacrifice), np.float32))
+        except AudioError:
+            self.abort()
+            raise
         except (av.error.FFmpegError, ValueError, OSError) as error:
             self.abort()
             raise write_error(placement.name, error, placement.temporary.parent) from error
+
+    def _check_picture(self, copied: CopiedStreams) -> None:
+        if copied.refused:
+            raise AudioError(
+                f"{self.placement.name}: {self.format.container} cannot hold the picture "
+                f"({copied.refused[0]}); write .mkv, or .wav for the sound alone"
+            )
 
     def _encode(self, block: Audio) -> None:
         if self._stream.codec_context.format.name[:3] not in ("flt", "dbl"):

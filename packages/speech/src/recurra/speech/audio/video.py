@@ -7,13 +7,15 @@ import av
 import av.error
 
 _COPIED = {"video", "subtitle", "audio"}
+_COVER = av.stream.Disposition.attached_pic
 
 
 class CopiedStreams:
     """The streams of `original` but its main audio track, copied packet by packet, unchanged.
 
     Packets are muxed as the new sound comes to their time, so that neither side has to be kept in
-    memory. Streams that the new container cannot hold are left out.
+    memory. Subtitles and further sound that the new container cannot hold are left out; a picture
+    that it cannot hold is in `refused`.
 
     Args:
         original: the file that the sound came from.
@@ -28,11 +30,11 @@ class CopiedStreams:
         self._target = target
         self._audio = self._source.streams.best("audio")
         self._pairs: dict[int, av.stream.Stream] = {}
-        self.left_out: list[str] = []
+        self.refused: list[str] = []  # codecs of moving pictures
         for stream in self._source.streams:
             if stream.index == getattr(self._audio, "index", None):
                 continue
-            cover = bool(stream.disposition & av.stream.Disposition.attached_pic)
+            cover = bool(stream.disposition & _COVER)
             if stream.type not in _COPIED or not (with_video or cover):
                 continue
             self._add(stream)
@@ -43,7 +45,8 @@ class CopiedStreams:
         try:
             copy = self._target.add_stream_from_template(stream)
         except (ValueError, av.error.FFmpegError):
-            self.left_out.append(f"{stream.type} {stream.index}")
+            if stream.type == "video" and not stream.disposition & _COVER:
+                self.refused.append(stream.codec_context.codec.canonical_name)
             return
         copy.disposition = stream.disposition
         copy.metadata.update(stream.metadata)

@@ -121,6 +121,7 @@ def create_audio(
     """
     if hasattr(target, "write"):
         audio_format = like
+        _check_picture_is_there(like, original, "standard output")
         check_format(like, sample_rate, channels, "standard output")
     else:
         path = Path(target)
@@ -157,13 +158,17 @@ def check_can_write(
         raise AudioError(f"{path}: is the input itself, which is never overwritten")
     check_target(path, overwrite)
     audio_format = output_format(path, like)
-    if audio_format.has_video and original is None:
-        raise AudioError(
-            f"{path}: the picture of a video that comes through a pipe cannot be kept; "
-            f"give the video's file, or write .wav or .m4a"
-        )
+    _check_picture_is_there(audio_format, original, str(path))
     check_format(audio_format, sample_rate, channels, str(path))
     return audio_format
+
+
+def _check_picture_is_there(audio_format: AudioFormat, original: Path | None, name: str) -> None:
+    if audio_format.has_video and original is None:
+        raise AudioError(
+            f"{name}: the picture of a video that comes through a pipe cannot be kept; "
+            f"give the video's file, or write .wav or .m4a"
+        )
 
 
 def check_format(audio_format: AudioFormat, sample_rate: int, channels: int, name: str) -> None:

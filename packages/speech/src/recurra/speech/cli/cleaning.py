@@ -63,13 +63,14 @@ def enhance(
     from recurra.core.cli import jobs_each
     from recurra.speech.audio.format import ENHANCED_MARK
     from recurra.speech.audio_files import choose_outputs, is_input
-    from recurra.speech.enhance_files import FileOptions, enhance_file
+    from recurra.speech.enhance_files import FileOptions, enhance_file, refuse_one_file_for_two
     from recurra.speech.enhancer import EnhanceOptions, Enhancer
 
     found = expand_inputs(inputs, wanted=is_input)
     pairs = dict(choose_outputs(found, output, ENHANCED_MARK))
     if residual is not None and len(pairs) > 1:
         raise RecurraError("--residual needs a single input")
+    refuse_one_file_for_two(pairs.values(), residual)
     options = EnhanceOptions(
         window_seconds=window,
         jobs=jobs_each(jobs, len(pairs)),
