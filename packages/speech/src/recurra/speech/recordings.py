@@ -98,9 +98,8 @@ class RecordingModel(ABC):
         self._fast = copy.deepcopy(model).to(self.device).fuse()
         self.precision = precision
         self.sample_rate = model.config.sample_rate
-        self._largest_batch = (
-            sys.maxsize
-        )  # that is known to fit into memory, or not to be tried yet
+        # What may fit into memory: windows at once, and samples of one.
+        self._largest_batch, self._longest = sys.maxsize, sys.maxsize
 
     @abstractmethod
     def _clean(self, x: Tensor) -> Tensor:
@@ -164,13 +163,16 @@ class RecordingModel(ABC):
         Where the device's memory is too small, so many at once as fit, and if not even one does,
         halves of it.
         """
+        if pieces.shape[2] > self._longest:
+            return np.stack([self._run_halves(piece) for piece in pieces])
         first, rest = pieces[: self._largest_batch], pieces[self._largest_batch :]
         done = self._try(first)
         if done is None and len(first) > 1:
             self._largest_batch = len(first) // 2
             return self._run_in_memory(pieces)
         if done is None:
-            done = self._run_halves(first[0])[None]
+            self._longest = pieces.shape[2] - 1
+            return self._run_in_memory(pieces)
         return np.concatenate([done, self._run_in_memory(rest)]) if len(rest) else done
 
     def _try(self, pieces: np.ndarray) -> np.ndarray | None:
