@@ -16,4 +16,11 @@ def test_every_kernel_compiles_for_each_chip_and_fits_on_it(tmp_path: Path) -> N
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     print(run.stdout)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("fits") > 0
+    # Which chip takes which heads (32-bit) and which keys; what does not fit runs `fast`.
+    for chip, heads, keys in [
+        ("sm_80", "16, 32, 64", "16, 32, 64"),
+        ("sm_90", "16, 32, 64", "16, 32, 64, 96, 128"),
+        ("gfx942", "16, 32, 64, 96, 128", "16, 32, 64, 96, 128"),
+    ]:
+        assert f"{chip}: flashrnn fits heads of {heads} of " in run.stdout
+        assert f"{chip}: delta_rule fits keys of {keys} of " in run.stdout

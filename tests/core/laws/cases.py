@@ -20,6 +20,7 @@ CALLED_FOR: dict[str, Callable[[Case], bool]] = {
     "slow decay": lambda case: case.held is not None,
     "state size": lambda case: case.state_size is not None,
     "dynamic export": lambda case: not case.loops,
+    "fixed export": lambda case: case.loops,
     "compile": lambda case: case.compiles,
 }
 

@@ -30,6 +30,13 @@ def test_any_number_of_steps_exports(case: Case) -> None:
     assert_exported(case, inputs, None, {1: torch.export.Dim.DYNAMIC}, longer | weights)
 
 
+@pytest.mark.slow
+@law("fixed export")
+def test_a_loop_over_steps_exports_at_the_steps_of_its_example(case: Case) -> None:
+    inputs = case.inputs(Size(steps=5), dtype=torch.float32)
+    assert_exported(case, inputs, None, {}, inputs)
+
+
 def assert_exported(
     case: Case, inputs: Tensors, state: Tensors | None, free: dict, other: Tensors
 ) -> None:
