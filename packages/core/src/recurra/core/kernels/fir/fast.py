@@ -6,9 +6,9 @@ several times slower than its forward, so the backward pass is written out: the 
 same filter reversed, and the gradient to the taps is one product of all taps at once, over pieces
 that stay in the processor's cache.
 
-On one core with AVX2 (`benchmarks/kernels.py fir`), `conv1d` takes 2.1 times as long forward and
-2.9 times with gradients for 20 taps over (100, 159, 256), 3.7 and 3.0 times for 17 taps over
-(1, 4000, 2048), 5.8 and 3.1 times for 39 taps over (1, 4000, 512) with m = 2.
+On one core with AVX2 (`benchmarks/kernels.py fir`), `conv1d` takes 2.0 times as long forward and
+4.6 times with gradients for 20 taps over (100, 159, 256), 4.3 and 4.4 times for 17 taps over
+(1, 4000, 2048), 10.0 and 3.2 times for 39 taps over (1, 4000, 512) with m = 2.
 """
 
 from typing import Any
