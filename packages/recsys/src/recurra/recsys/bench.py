@@ -134,7 +134,7 @@ def _updates(recommender: Recommender, config: TrainConfig) -> Iterator[None]:
     model.load_state_dict(recommender.model.state_dict())
     batches = build_batches(config, log)
     nobody = Holdout(log.without_last(0, np.array([], int)), np.array([], np.int32))
-    task = NextItemTask(model.train(), batches, nobody, config.loss)
+    task = NextItemTask(model.train(), batches, nobody, config)
     rates = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay}
     optimizer = task.optimizer(model.parameters(), **rates)
     for index in cycle(range(len(batches))):

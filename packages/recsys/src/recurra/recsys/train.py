@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.training import FitConfig, FitResult, Task, fit
+from recurra.recsys.bert_adam import BertAdam
 from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.split import Holdout, Split
 from recurra.recsys.first_embeddings import cooccurrence_embeddings
@@ -62,8 +63,8 @@ class TrainConfig:
     The original (batch 256, rate 1e-4, 400,000 steps) learns next to nothing in an hour on a CPU.
     What counts there is the number of updates, so that they are small and quick, and that the
     first ones already help: rotary places tell a mask from the start what stands right before it,
-    and embeddings from co-occurrence which items are near each other. The network of the original
-    is `NetworkConfig()`. `recurra.recsys.recipes` has the named ones.
+    and embeddings from co-occurrence which items are near each other. `recurra.recsys.recipes` has
+    the original, and those of other networks.
 
     Attributes:
         model: "bert4rec" fills in hidden items, "sasrec" says at each event what comes next.
@@ -76,7 +77,9 @@ class TrainConfig:
         window_step: a history that is longer than the network sees is cut into windows, counted
             back from its end, whose ends are this share of `network.max_len` apart.
         epochs: times that each history is seen.
-        learning_rate: its peak, after 100 steps; it falls to a hundredth by the cosine.
+        learning_rate: its peak, after 100 steps.
+        schedule: how it falls from there: by the "cosine" to a hundredth, or "linear" to zero.
+        optimizer: "adamw", or "bert-adam", see `BertAdam`.
         weight_decay: of matrices.
         clip_norm: limit of the gradient's norm.
         validations: how often the model is judged on the validation events.
@@ -97,6 +100,8 @@ class TrainConfig:
     window_step: float = 0.5
     epochs: int = 100
     learning_rate: float = 2e-3
+    schedule: Literal["cosine", "linear"] = "cosine"
+    optimizer: Literal["adamw", "bert-adam"] = "adamw"
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     validations: int = 20
@@ -123,17 +128,22 @@ class NextItemTask(Task):
     """Score items at asked steps; judged by NDCG@10 of the validation events over all items."""
 
     def __init__(
-        self, model: NextItemModel, training_data: WindowBatches, valid: Holdout, loss: LossConfig
+        self,
+        model: NextItemModel,
+        training_data: WindowBatches,
+        valid: Holdout,
+        config: TrainConfig,
     ) -> None:
-        """Take a model, batches over `Draw`, what judges it, and how wrong scores are."""
+        """Take a model, batches over `Draw`, what judges it, and how it is trained."""
         self.model = model
         self.training_data = training_data
         self.collate = _only
         self._valid = valid
-        self._loss = loss
+        self._loss = config.loss
+        self._optimizer = config.optimizer
         log = training_data.log
         counts = np.bincount(log.sequence, minlength=log.n_items + 1)
-        self._sampler = NegativeSampler(counts, loss.negative_power)
+        self._sampler = NegativeSampler(counts, config.loss.negative_power)
 
     def training_step(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss at the asked steps."""
@@ -145,6 +155,20 @@ class NextItemTask(Task):
         if self._loss.name == "gbce":
             return {"loss": gbce(*at, negatives, self._loss.calibration)}
         return {"loss": sampled_softmax(*at, negatives, log_shares)}
+
+    def optimizer(
+        self, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        """AdamW as every task has it, or BERT's on the same groups."""
+        plain = super().optimizer(
+            parameters, learning_rate=learning_rate, weight_decay=weight_decay
+        )
+        if self._optimizer == "adamw":
+            return plain
+        groups = [
+            {name: g[name] for name in ("params", "weight_decay")} for g in plain.param_groups
+        ]
+        return BertAdam(groups, lr=learning_rate)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """NDCG, hit rate and MRR at 10, what was seen left out."""
@@ -185,6 +209,8 @@ def train(
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=min(100, steps // 10),
+        schedule=config.schedule,
+        final_learning_rate=0.01 if config.schedule == "cosine" else 0.0,
         clip_norm=config.clip_norm,
         max_minutes=config.max_minutes,
         patience=config.patience,
@@ -192,7 +218,7 @@ def train(
         checkpoint_every=max(1, steps // config.validations),
         threads=config.threads,
     )
-    task = NextItemTask(model, batches, split.valid, config.loss)
+    task = NextItemTask(model, batches, split.valid, config)
     result = fit(task, settings, run_folder, progress=progress)
     best = run_folder / "best"
     return load_model(best) if best.is_dir() else model.eval(), result
