@@ -28,7 +28,10 @@ from recurra.recsys.negatives import NegativeSampler
 from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.objectives import ClozeBatches, ClozeConfig, NextItemBatches
 from recurra.recsys.ranking import evaluate
+from recurra.recsys.row_sparse_adam import RowSparseAdam
 from recurra.recsys.windows import WindowBatches
+
+SPARSE_FROM = 100_000  # items from which a sparse table saves more than it costs
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,9 @@ class TrainConfig:
         network: its sizes and variants.
         cloze: how items are hidden from bert4rec.
         loss: how wrong scores are.
+        sparse_table: whether an update touches only the rows of the item table that it met, see
+            `RowSparseAdam`, which takes a loss over some items; None: if the loss is one and there
+            are `SPARSE_FROM` items.
         first_embeddings: of items: "random", or from "cooccurrence" in the training events, see
             `cooccurrence_embeddings`.
         batch_size: histories (or windows of long ones) in an update.
@@ -95,6 +101,7 @@ class TrainConfig:
     )
     cloze: ClozeConfig = field(default_factory=ClozeConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    sparse_table: bool | None = None
     first_embeddings: Literal["random", "cooccurrence"] = "cooccurrence"
     batch_size: int = 32
     window_step: float = 0.5
@@ -116,12 +123,23 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 < self.window_step <= 1:
             raise ValueError(f"window_step is {self.window_step}; it must be in (0, 1]")
+        if self.sparse_table and (self.loss.name == "softmax" or self.optimizer != "adamw"):
+            raise ValueError(
+                "sparse_table takes loss.name=sampled-softmax or gbce, and optimizer=adamw"
+            )
         if self.model == "bert4rec" and (
             self.network.encoder != "attention" or self.network.ngrams
         ):
             raise ValueError(
                 "network.encoder and network.ngrams are of sasrec: bert4rec looks ahead"
             )
+
+    def has_sparse_table(self, n_items: int) -> bool:
+        """Whether updates touch only some rows of the table of so many items."""
+        if self.sparse_table is not None:
+            return self.sparse_table
+        possible = self.loss.name != "softmax" and self.optimizer == "adamw"
+        return possible and n_items >= SPARSE_FROM
 
 
 class NextItemTask(Task):
@@ -141,34 +159,39 @@ class NextItemTask(Task):
         self._valid = valid
         self._loss = config.loss
         self._optimizer = config.optimizer
+        self._sparse = config.has_sparse_table(model.config.n_items)
+        model.item_embedding.sparse = self._sparse
         log = training_data.log
         counts = np.bincount(log.sequence, minlength=log.n_items + 1)
         self._sampler = NegativeSampler(counts, config.loss.negative_power)
 
     def training_step(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss at the asked steps."""
-        hidden = model(batch["items"], batch["places"])
-        at = (hidden, self.model.output_table, self.model.output_bias, batch["targets"])
+        hidden, bias = model(batch["items"], batch["places"]), self.model.output_bias
         if self._loss.name == "softmax":
+            at = (hidden, self.model.output_table, bias, batch["targets"])
             return {"loss": blockwise_cross_entropy(*at)}
+        # The whole table: the gradient of a part of it would not be sparse.
+        at = (hidden, self.model.item_embedding.weight, bias, batch["targets"])
         negatives, log_shares = self._sampler.draw(self._loss.n_negatives, hidden.device)
-        if self._loss.name == "gbce":
-            return {"loss": gbce(*at, negatives, self._loss.calibration)}
-        return {"loss": sampled_softmax(*at, negatives, log_shares)}
+        if self._loss.name == "sampled-softmax":
+            return {"loss": sampled_softmax(*at, negatives, log_shares, sparse=self._sparse)}
+        sizes = {"n_items": self.model.config.n_items, "sparse": self._sparse}
+        return {"loss": gbce(*at, negatives, self._loss.calibration, **sizes)}
 
     def optimizer(
         self, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        """AdamW as every task has it, or BERT's on the same groups."""
-        plain = super().optimizer(
-            parameters, learning_rate=learning_rate, weight_decay=weight_decay
-        )
-        if self._optimizer == "adamw":
-            return plain
+        """AdamW as every task has it, BERT's, or that for a sparse table, on the same groups."""
+        table = self.model.item_embedding.weight
+        rest = [p for p in parameters if not (self._sparse and p is table)]
+        plain = super().optimizer(rest, learning_rate=learning_rate, weight_decay=weight_decay)
         groups = [
-            {name: g[name] for name in ("params", "weight_decay")} for g in plain.param_groups
+            {"params": g["params"], "weight_decay": g["weight_decay"]} for g in plain.param_groups
         ]
-        return BertAdam(groups, lr=learning_rate)
+        if self._sparse:
+            return RowSparseAdam(table, groups, lr=learning_rate)
+        return plain if self._optimizer == "adamw" else BertAdam(groups, lr=learning_rate)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """NDCG, hit rate and MRR at 10, what was seen left out."""
