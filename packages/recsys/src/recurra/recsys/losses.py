@@ -45,9 +45,10 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         needed = any(ctx.needs_input_grad)
         grads = [torch.zeros_like(x) for x in (hidden, table, bias)] if needed else []
         share = 1 / max(len(hidden), 1)
+        memory = hidden.new_empty(min(BLOCK, len(hidden)), len(table))  # of one block, used again
         for start in range(0, len(hidden), BLOCK):
             block, goal = hidden[start : start + BLOCK], targets[start : start + BLOCK, None]
-            scores = torch.addmm(bias, block, table.t())
+            scores = torch.addmm(bias, block, table.t(), out=memory[: len(block)])
             largest = scores.amax(dim=1, keepdim=True)
             at_goal = scores.gather(1, goal) - largest
             weights = scores.sub_(largest).exp_()  # the scores' memory from here on
