@@ -18,6 +18,8 @@ from recurra.recsys.index import index_model
 from recurra.recsys.item_index import INDEX, LONGEST, ItemIndex, recall
 from recurra.recsys.models import Bert4Rec, Bert4RecConfig, SasRec, SasRecConfig
 from recurra.recsys.selection import Selection
+from recurra.recsys.serving.metrics import ServiceMetrics
+from recurra.recsys.serving.service import Query, Service
 
 V, WIDTH = 3000, 16
 
@@ -167,6 +169,20 @@ def test_a_saved_index_is_what_it_was_and_is_only_used_where_it_is_asked_for(fol
         np.testing.assert_array_equal(ours[0], theirs[0])
     config = json.loads((folder / "config.json").read_text())
     assert config["files"] == ["histories.parquet", INDEX, "items.parquet"]
+
+
+def test_a_server_answers_by_the_index_unless_it_is_told_not_to(folder, indexed, exact):
+    history = [f"i{number}" for number in range(5)]
+    queries = [Query(history, None, k, True) for k in (3, 10)]
+    for use_index, recommender in ((True, indexed), (False, exact)):
+        service = Service(str(folder), ServiceMetrics(), use_index=use_index)
+        assert service.health()["index"] is use_index
+        ((items, _),) = recommender.lists([recommender.log.number(history)], 10)
+        names = recommender.log.items.gather(items - 1).to_list()
+        short, long = (
+            [row["item"] for row in answer["items"]] for answer in service.recommend(queries)
+        )
+        assert (short, long) == (names[:3], names)
 
 
 def test_a_model_that_replaces_another_has_no_index_of_the_old_one(folder, tmp_path):

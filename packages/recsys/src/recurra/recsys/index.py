@@ -14,7 +14,7 @@ from recurra.recsys.item_index import INDEX, LONGEST, ItemIndex, recall
 from recurra.recsys.ranking import ItemLists
 from recurra.recsys.recommender import Recommender
 
-LEAST_ITEMS = 100_000  # below these scoring all items takes about as long as the network
+LEAST_ITEMS = 100_000  # below these an exact list takes a few milliseconds
 K = 10
 ASKED = 256  # histories that the cells to look at are chosen by, and as many to measure with
 ALONE = 32  # of these that are asked for one by one, too

@@ -122,7 +122,7 @@ def index(
     Items are put into cells by k-means, and a list is looked for in the nearest. `recommend` and
     `serve` then ask the index, but for --exact. A list still has as many items as there are: where
     filters leave too few, and for lists of more than 100, all items are scored. Below 100,000 items
-    nothing is written: scoring them all is as quick.
+    nothing is written: scoring them all takes a few milliseconds.
 
     Needs the extra `faiss`.
 
