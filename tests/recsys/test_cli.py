@@ -105,6 +105,8 @@ def test_similar_items_and_facts_are_shown(model_folder, capsys):
         (["train", "no.csv"], "no.csv: no such file"),
         (["train", "LOG", "-o", "LOG"], "is a file; give a folder"),
         (["train", "LOG", "--model", "gru"], "no model 'gru'; known are bert4rec, sasrec"),
+        (["train", "LOG", "--recipe", "x"], "no recipe 'x'; known are cpu, original"),
+        (["train", "LOG", "--model", "sasrec", "--recipe", "original"], "there is one of bert4rec"),
         (["train", "LOG", "network.width=3"], "unknown key network.width"),
         (["train", "LOG", "network.ngrams=[1]"], "network.ngrams are of sasrec"),
         (["train", "LOG", "--split", "x"], "no split 'x'; known are leave-one-out, time"),
@@ -194,6 +196,7 @@ def test_networks_and_rules_are_compared_in_a_table_and_a_picture(log_file, tmp_
         ["--model", "sasrec", "network.encoder=prefix-attention", "--split", "time"],
         ["--model", "sasrec", "network.encoder=mamba2", "network.positions=none"],
         ["network.layer=pre-norm", "network.positions=rotary"],
+        ["--recipe", "original"],
     ],
     ids=" ".join,
 )

@@ -86,14 +86,14 @@ def test_gbce_by_hand():
     hidden, table = torch.tensor([[1.0]]), torch.tensor([[0.0], [1.0], [2.0], [-1.0], [0.5], [0.0]])
     bias = torch.tensor([0.0, 0.5, 0.0, 0.0, 0.0, 0.0])
     # 5 items, 2 negatives: a = 1 / 2; t = 0.75: beta = 0.5 * (0.75 * (1 - 2) + 2) = 0.625
-    loss = gbce(hidden, table, bias, torch.tensor([1]), torch.tensor([2, 3]), 0.75)
+    loss = gbce(hidden, table, bias, torch.tensor([1]), torch.tensor([2, 3]), 0.75, n_items=5)
 
     def sigmoid(x):
         return 1 / (1 + math.exp(-x))
 
     expected = 0.625 * math.log(sigmoid(1.5)) + math.log(1 - sigmoid(2)) + math.log(1 - sigmoid(-1))
     assert loss == pytest.approx(-expected / 3)
-    plain = gbce(hidden, table, bias, torch.tensor([1]), torch.tensor([2, 1]), 0.0)
+    plain = gbce(hidden, table, bias, torch.tensor([1]), torch.tensor([2, 1]), 0.0, n_items=5)
     assert plain == pytest.approx(-(math.log(sigmoid(1.5)) + math.log(1 - sigmoid(2))) / 3)
 
 

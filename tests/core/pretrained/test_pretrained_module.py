@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.errors import CheckpointError, RecurraError
-from recurra.core.pretrained import Pretrained, read_config
+from recurra.core.pretrained import Pretrained, add_file, read_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +128,35 @@ def test_further_files_belong_to_the_model_and_are_replaced_with_it(
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(RecurraError, match=r"it holds notes\.txt"):
         model.save_pretrained(folder)
+
+
+def test_a_file_that_is_added_belongs_to_the_model_and_goes_with_it(
+    model: Tiny, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    model.save_pretrained(folder, files={"ids.txt": lambda path: path.write_text("a b")})
+    for text in ("one", "two"):
+        add_file(folder, "index.txt", lambda path, text=text: path.write_text(text))
+        assert (folder / "index.txt").read_text() == text
+    assert read_config(folder)["files"] == ["ids.txt", "index.txt"]
+    assert (folder / "ids.txt").read_text() == "a b"
+    assert Tiny.from_pretrained(folder).config == CONFIG
+    model.save_pretrained(folder)
+    assert not (folder / "index.txt").exists()
+
+
+def test_a_file_that_fails_to_be_added_leaves_a_model_that_can_be_replaced(
+    model: Tiny, tmp_path: Path
+) -> None:
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    folder = saved(model, tmp_path / "m")
+    with pytest.raises(RecurraError, match="No space left"):
+        add_file(folder, "index.txt", fail)
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    model.save_pretrained(folder)
 
 
 def test_folder_with_other_files_is_left_alone(model: Tiny, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from recurra.core.training import FitConfig
         ({"patience": 0}, "patience is 0; it must be at least 1, or null"),
         ({"max_minutes": 0.0}, "max_minutes is 0.0; it must be above 0, or null"),
         ({"ema_decay": 1.0}, "ema_decay is 1.0; it must be between 0 and 1, or null"),
-        ({"schedule": "linear"}, "schedule is 'linear'; it must be cosine or constant"),
+        ({"schedule": "line"}, "schedule is 'line'; it must be cosine, linear or constant"),
         ({"precision": "f16"}, "precision is 'f16'; it must be f32 or bf16"),
     ],
 )

@@ -23,6 +23,14 @@ def test_warm_up_and_cosine(step, share):
     assert value == pytest.approx(share, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("step", "share"), [(0, 0.25), (3, 1.0), (4, 1.0), (6, 0.775), (8, 0.55), (12, 0.1), (99, 0.1)]
+)
+def test_warm_up_and_line(step, share):
+    value = learning_rate_share(step, max_steps=12, warmup_steps=4, schedule="linear", final=0.1)
+    assert value == pytest.approx(share, abs=1e-12)
+
+
 def test_a_constant_stays_after_the_warm_up():
     shares = [
         learning_rate_share(k, max_steps=9, warmup_steps=2, schedule="constant", final=0.0)

@@ -13,6 +13,7 @@ import torch
 from recurra.core.errors import RecurraError
 from recurra.core.memory import peak_memory
 from recurra.core.training import Draw
+from recurra.core.training.clipping import clip_gradients
 from recurra.recsys.data import Holdout, LogColumns, read_log
 from recurra.recsys.data.log_folder import is_log_folder
 from recurra.recsys.models import NetworkConfig
@@ -134,12 +135,12 @@ def _updates(recommender: Recommender, config: TrainConfig) -> Iterator[None]:
     model.load_state_dict(recommender.model.state_dict())
     batches = build_batches(config, log)
     nobody = Holdout(log.without_last(0, np.array([], int)), np.array([], np.int32))
-    task = NextItemTask(model.train(), batches, nobody, config.loss)
+    task = NextItemTask(model.train(), batches, nobody, config)
     rates = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay}
     optimizer = task.optimizer(model.parameters(), **rates)
     for index in cycle(range(len(batches))):
         task.training_step(model, batches[Draw(0, index)])["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        clip_gradients(model.parameters(), config.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
         yield

@@ -45,9 +45,10 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         needed = any(ctx.needs_input_grad)
         grads = [torch.zeros_like(x) for x in (hidden, table, bias)] if needed else []
         share = 1 / max(len(hidden), 1)
+        memory = hidden.new_empty(min(BLOCK, len(hidden)), len(table))  # of one block, used again
         for start in range(0, len(hidden), BLOCK):
             block, goal = hidden[start : start + BLOCK], targets[start : start + BLOCK, None]
-            scores = torch.addmm(bias, block, table.t())
+            scores = torch.addmm(bias, block, table.t(), out=memory[: len(block)])
             largest = scores.amax(dim=1, keepdim=True)
             at_goal = scores.gather(1, goal) - largest
             weights = scores.sub_(largest).exp_()  # the scores' memory from here on
@@ -75,6 +76,8 @@ def sampled_softmax(
     targets: Tensor,
     negatives: Tensor,
     log_shares: Tensor,
+    *,
+    sparse: bool = False,
 ) -> Tensor:
     """Mean cross-entropy of each target against one set of items that all positions share.
 
@@ -93,11 +96,12 @@ def sampled_softmax(
         targets: (M,) int64.
         negatives: (k,) int64, drawn independently, with replacement.
         log_shares: (k,), log q of each.
+        sparse: whether the table's gradient has only the rows of targets and negatives.
 
     Returns:
         scalar; 0 where M is 0.
     """
-    right, others = _scores(hidden, table, bias, targets, negatives)
+    right, others = _scores(hidden, table, bias, targets, negatives, sparse)
     others = others - (log_shares + math.log(len(negatives)))
     others = others.masked_fill(targets[:, None] == negatives, -math.inf)
     total = torch.logsumexp(torch.cat([right[:, None], others], dim=1), dim=1)
@@ -111,6 +115,9 @@ def gbce(
     targets: Tensor,
     negatives: Tensor,
     calibration: float,
+    *,
+    n_items: int,
+    sparse: bool = False,
 ) -> Tensor:
     """Mean generalised binary cross-entropy of each target and one shared set of negatives.
 
@@ -122,28 +129,34 @@ def gbce(
     has negatives of its own; here they are shared, and a target is no negative of itself.
 
     Args:
-        hidden, table, bias, targets: as for `sampled_softmax`; row 0 of the table is no item.
+        hidden, table, bias, targets, sparse: as for `sampled_softmax`.
         negatives: (k,) int64, drawn uniformly.
         calibration: t, from 0 to 1.
+        n_items: how many there are.
 
     Returns:
         scalar; 0 where M is 0.
     """
-    k, n_items = len(negatives), len(table) - 1
+    k = len(negatives)
     alpha = k / max(n_items - 1, 1)
     beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
-    right, others = _scores(hidden, table, bias, targets, negatives)
+    right, others = _scores(hidden, table, bias, targets, negatives, sparse)
     wrong = functional.logsigmoid(-others).masked_fill(targets[:, None] == negatives, 0.0)
     total = beta * functional.logsigmoid(right).sum() + wrong.sum()
     return -total / ((k + 1) * max(len(hidden), 1))
 
 
 def _scores(
-    hidden: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor
+    hidden: Tensor,
+    table: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    negatives: Tensor,
+    sparse: bool,
 ) -> tuple[Tensor, Tensor]:
     """Scores (M,) of the targets and (M, k) of the negatives."""
-    right = (hidden * table[targets]).sum(dim=1)
-    others = hidden @ table[negatives].t()
+    right = (hidden * functional.embedding(targets, table, sparse=sparse)).sum(dim=1)
+    others = hidden @ functional.embedding(negatives, table, sparse=sparse).t()
     if bias is None:
         return right, others
     return right + bias[targets], others + bias[negatives]

@@ -1,9 +1,10 @@
 """A trained network as a scorer of histories."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from recurra.recsys.models import NextItemModel
 
@@ -26,11 +27,24 @@ class NetworkScorer:
         self.model = model.eval()
         self.name = name or model.kind
 
-    @torch.inference_mode()
     def score(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Score all items for each of B histories: float32 (B, V + 1), column 0 is no item."""
+        return self._read(self.model.score, histories, self.model.config.n_items + 1)
+
+    def queries(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """What meets the item table after each of B histories: float32 (B, C)."""
+        return self._read(self.model.query, histories, self.model.config.d_model)
+
+    @torch.inference_mode()
+    def _read(
+        self,
+        network: Callable[[Tensor, Tensor], Tensor],
+        histories: Sequence[np.ndarray],
+        width: int,
+    ) -> np.ndarray:
+        """Run the network on each history: float32 (B, width), zeros where it is not asked."""
         max_len, suffix = self.model.config.max_len, self.model.suffix
-        scores = np.zeros((len(histories), self.model.config.n_items + 1), np.float32)
+        found = np.zeros((len(histories), width), np.float32)
         recent = [history[-(max_len - len(suffix)) :] for history in histories]
         asked = [np.concatenate([history, suffix]).astype(np.int64) for history in recent]
         padded = np.array([_padded_length(len(row), max_len) for row in asked])
@@ -38,11 +52,16 @@ class NetworkScorer:
             places = np.flatnonzero(padded == length)
             for start in range(0, len(places), ROWS):
                 rows = places[start : start + ROWS]
-                found = self._score_rows([asked[row] for row in rows], int(length))
-                scores[rows] = found[: len(rows)]
-        return scores
+                values = self._read_rows(network, [asked[row] for row in rows], int(length))
+                found[rows] = values[: len(rows)]
+        return found
 
-    def _score_rows(self, asked: Sequence[np.ndarray], length: int) -> np.ndarray:
+    def _read_rows(
+        self,
+        network: Callable[[Tensor, Tensor], Tensor],
+        asked: Sequence[np.ndarray],
+        length: int,
+    ) -> np.ndarray:
         items = np.zeros((ROWS, length), np.int64)
         at = np.zeros(ROWS, np.int64)
         items[:, 0] = 1  # rows that are not asked for
@@ -50,10 +69,8 @@ class NetworkScorer:
             items[row, : len(history)] = history
             at[row] = len(history) - 1
         device = self.model.item_embedding.weight.device
-        found = self.model.score(
-            torch.from_numpy(items).to(device), torch.from_numpy(at).to(device)
-        )
-        return found.cpu().numpy()
+        values = network(torch.from_numpy(items).to(device), torch.from_numpy(at).to(device))
+        return values.cpu().numpy()
 
 
 def _padded_length(length: int, max_len: int) -> int:

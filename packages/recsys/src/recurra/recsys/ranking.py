@@ -8,8 +8,9 @@ import numpy as np
 from recurra.recsys.data.split import Holdout
 from recurra.recsys.metrics import METRICS, Rank, rank_of
 
-# For each history its items, int64 (n,), best first, and their scores, float32 (n,).
-ItemLists: TypeAlias = list[tuple[np.ndarray, np.ndarray]]
+# Items, int64 (n,), best first, and their scores, float32 (n,); one for each history.
+ItemList: TypeAlias = tuple[np.ndarray, np.ndarray]
+ItemLists: TypeAlias = list[ItemList]
 
 # From scores (B, V + 1) and k to lists: `top_k`, or one that leaves items out.
 Chooser: TypeAlias = Callable[[np.ndarray, int], ItemLists]

@@ -12,9 +12,10 @@ import polars as pl
 from recurra.core.errors import CheckpointError, RecurraError
 from recurra.core.pretrained import resolve
 from recurra.recsys.data.interactions import Interactions
+from recurra.recsys.item_index import INDEX, ItemIndex
 from recurra.recsys.models import NextItemModel, load_model
 from recurra.recsys.neural import NetworkScorer
-from recurra.recsys.ranking import ItemLists, recommend_items
+from recurra.recsys.ranking import ItemList, ItemLists, recommend_items
 from recurra.recsys.selection import Selection
 
 ITEMS, HISTORIES = "items.parquet", "histories.parquet"
@@ -44,22 +45,31 @@ class Recommender:
     >>> recommender.for_histories([["tea", "cups"]], k=3).table
     """
 
-    def __init__(self, model: NextItemModel, log: Interactions) -> None:
-        """Take a model and the log whose ids and histories it answers for."""
+    def __init__(
+        self, model: NextItemModel, log: Interactions, index: ItemIndex | None = None
+    ) -> None:
+        """Take a model, the log whose ids and histories it answers for, and an index or none."""
         if model.config.n_items != log.n_items:
             raise ValueError(f"the model has {model.config.n_items} items, the log {log.n_items}")
         self.model = model
         self.log = log
+        self.index = index
         self._scorer = NetworkScorer(model)
         self._place = {str(user): place for place, user in enumerate(log.users)}
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path) -> Self:
+    def from_pretrained(cls, name_or_path: str | Path, *, use_index: bool = False) -> Self:
         """Load a model folder, or one of the Hugging Face Hub, that `recurra-recsys train` made.
+
+        Args:
+            name_or_path: of the model.
+            use_index: look for lists in the index that the folder holds, if it holds one; else all
+                items are scored.
 
         Raises:
             RecurraError: there is no such model.
             CheckpointError: files are missing or do not fit.
+            MissingExtraError: there is an index to be used, and faiss is not installed.
         """
         folder = resolve(name_or_path, shipped_in=None)
         model = load_model(folder)
@@ -80,7 +90,9 @@ class Recommender:
         if len(items) != model.config.n_items or not known.all():
             raise CheckpointError(f"{folder}: the tables do not fit the model's items")
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        return cls(model, Interactions(histories["user"], items, offsets, sequence.to_numpy()))
+        log = Interactions(histories["user"], items, offsets, sequence.to_numpy())
+        indexed = use_index and (folder / INDEX).is_file()
+        return cls(model, log, ItemIndex.load(folder / INDEX, model) if indexed else None)
 
     def save(
         self,
@@ -178,15 +190,17 @@ class Recommender:
     def lists(
         self,
         histories: Sequence[np.ndarray],
-        k: int,
+        k: int | Sequence[int],
         filter_seen: bool = True,
         selection: Selection | Sequence[Selection] = EVERYTHING,
     ) -> ItemLists:
         """The lists themselves, in numbers of items: what all other ways to ask go through.
 
+        A list does not depend on what else is asked for.
+
         Args:
             histories: int32 (n,) numbers of items each, oldest first; an empty one is a cold start.
-            k: items for each; fewer where there are not as many.
+            k: items for each, or one number for each; fewer where there are not as many.
             filter_seen: leave out the items of the history.
             selection: which items a list may hold; one for all, or one for each history.
 
@@ -194,16 +208,39 @@ class Recommender:
             for each history int64 (n,) items, best first, and float32 (n,) scores, NaN for a cold
             start, which gets the most popular items.
         """
-        if k < 1:
-            raise RecurraError(f"k is {k}; it must be at least 1")
+        ks = [k] * len(histories) if isinstance(k, int) else list(k)
+        if min(ks, default=1) < 1:
+            raise RecurraError(f"k is {min(ks)}; it must be at least 1")
         one = isinstance(selection, Selection)
-        choose = selection.top_k if one else [rule.top_k for rule in selection]
-        lists = recommend_items(self._scorer, histories, k, filter_seen=filter_seen, choose=choose)
-        for row in (row for row, history in enumerate(histories) if not len(history)):
-            rule = selection if one else selection[row]
-            ((popular, _),) = rule.top_k(self._popularity[None], k)
-            lists[row] = popular, np.full(len(popular), np.nan, np.float32)
-        return lists
+        rules = [selection] * len(histories) if one else list(selection)
+        known = [row for row, history in enumerate(histories) if len(history)]
+        found: dict[int, ItemList] = {}
+        if self.index is not None:
+            queries = self._scorer.queries([histories[row] for row in known])
+            for row, query in zip(known, queries, strict=True):
+                seen = histories[row] if filter_seen else histories[row][:0]
+                listed = self.index.find(query, ks[row], seen, rules[row])
+                if listed is not None:
+                    found[row] = listed
+        left = [row for row in known if row not in found]
+        lists = recommend_items(
+            self._scorer,
+            [histories[row] for row in left],
+            max((ks[row] for row in left), default=1),
+            filter_seen=filter_seen,
+            choose=selection.top_k if one else [rules[row].top_k for row in left],
+        )
+        for row, (items, scores) in zip(left, lists, strict=True):
+            found[row] = items[: ks[row]], scores[: ks[row]]
+        return [
+            found[row] if row in found else self._most_popular(ks[row], rules[row])
+            for row in range(len(histories))
+        ]
+
+    def _most_popular(self, k: int, rule: Selection) -> ItemList:
+        """What a cold start gets."""
+        ((popular, _),) = rule.top_k(self._popularity[None], k)
+        return popular, np.full(len(popular), np.nan, np.float32)
 
     @cached_property
     def _popularity(self) -> np.ndarray:

@@ -39,9 +39,19 @@ class Selection:
             return top_k(scores, k)
         lists = []
         for items, values in top_k(scores, scores.shape[1]):
-            kept = np.flatnonzero(self._place_in_category(items) < self.per_category)[:k]
+            kept = np.flatnonzero(self.keeps(items))[:k]
             lists.append((items[kept], values[kept]))
         return lists
+
+    def keeps(self, items: np.ndarray) -> np.ndarray:
+        """Which of some items, best first, a list may hold: bool (n,).
+
+        If they are the best ones of all, what is kept of them begins the list of `top_k`.
+        """
+        kept = np.ones(len(items), bool) if self.allowed is None else self.allowed[items]
+        if self.categories is not None:
+            kept[kept] = self._place_in_category(items[kept]) < self.per_category
+        return kept
 
     def _place_in_category(self, items: np.ndarray) -> np.ndarray:
         """How many items before each are of its category; 0 for items that have none."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.core.training import FitConfig, FitResult, Task, fit
+from recurra.recsys.bert_adam import BertAdam
 from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.split import Holdout, Split
 from recurra.recsys.first_embeddings import cooccurrence_embeddings
@@ -27,7 +28,10 @@ from recurra.recsys.negatives import NegativeSampler
 from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.objectives import ClozeBatches, ClozeConfig, NextItemBatches
 from recurra.recsys.ranking import evaluate
+from recurra.recsys.row_sparse_adam import RowSparseAdam
 from recurra.recsys.windows import WindowBatches
+
+SPARSE_FROM = 100_000  # items from which a sparse table saves more than it costs
 
 
 @dataclass(frozen=True)
@@ -62,21 +66,26 @@ class TrainConfig:
     The original (batch 256, rate 1e-4, 400,000 steps) learns next to nothing in an hour on a CPU.
     What counts there is the number of updates, so that they are small and quick, and that the
     first ones already help: rotary places tell a mask from the start what stands right before it,
-    and embeddings from co-occurrence which items are near each other. The network of the original
-    is `NetworkConfig()`. `recurra.recsys.recipes` has the named ones.
+    and embeddings from co-occurrence which items are near each other. `recurra.recsys.recipes` has
+    the original, and those of other networks.
 
     Attributes:
         model: "bert4rec" fills in hidden items, "sasrec" says at each event what comes next.
         network: its sizes and variants.
         cloze: how items are hidden from bert4rec.
         loss: how wrong scores are.
+        sparse_table: whether an update touches only the rows of the item table that it met, see
+            `RowSparseAdam`, which takes a loss over some items; None: if the loss is one and there
+            are `SPARSE_FROM` items.
         first_embeddings: of items: "random", or from "cooccurrence" in the training events, see
             `cooccurrence_embeddings`.
         batch_size: histories (or windows of long ones) in an update.
         window_step: a history that is longer than the network sees is cut into windows, counted
             back from its end, whose ends are this share of `network.max_len` apart.
         epochs: times that each history is seen.
-        learning_rate: its peak, after 100 steps; it falls to a hundredth by the cosine.
+        learning_rate: its peak, after 100 steps.
+        schedule: how it falls from there: by the "cosine" to a hundredth, or "linear" to zero.
+        optimizer: "adamw", or "bert-adam", see `BertAdam`.
         weight_decay: of matrices.
         clip_norm: limit of the gradient's norm.
         validations: how often the model is judged on the validation events.
@@ -92,11 +101,14 @@ class TrainConfig:
     )
     cloze: ClozeConfig = field(default_factory=ClozeConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    sparse_table: bool | None = None
     first_embeddings: Literal["random", "cooccurrence"] = "cooccurrence"
     batch_size: int = 32
     window_step: float = 0.5
     epochs: int = 100
     learning_rate: float = 2e-3
+    schedule: Literal["cosine", "linear"] = "cosine"
+    optimizer: Literal["adamw", "bert-adam"] = "adamw"
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     validations: int = 20
@@ -111,6 +123,10 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 < self.window_step <= 1:
             raise ValueError(f"window_step is {self.window_step}; it must be in (0, 1]")
+        if self.sparse_table and (self.loss.name == "softmax" or self.optimizer != "adamw"):
+            raise ValueError(
+                "sparse_table takes loss.name=sampled-softmax or gbce, and optimizer=adamw"
+            )
         if self.model == "bert4rec" and (
             self.network.encoder != "attention" or self.network.ngrams
         ):
@@ -118,33 +134,64 @@ class TrainConfig:
                 "network.encoder and network.ngrams are of sasrec: bert4rec looks ahead"
             )
 
+    def has_sparse_table(self, n_items: int) -> bool:
+        """Whether updates touch only some rows of the table of so many items."""
+        if self.sparse_table is not None:
+            return self.sparse_table
+        possible = self.loss.name != "softmax" and self.optimizer == "adamw"
+        return possible and n_items >= SPARSE_FROM
+
 
 class NextItemTask(Task):
     """Score items at asked steps; judged by NDCG@10 of the validation events over all items."""
 
     def __init__(
-        self, model: NextItemModel, training_data: WindowBatches, valid: Holdout, loss: LossConfig
+        self,
+        model: NextItemModel,
+        training_data: WindowBatches,
+        valid: Holdout,
+        config: TrainConfig,
     ) -> None:
-        """Take a model, batches over `Draw`, what judges it, and how wrong scores are."""
+        """Take a model, batches over `Draw`, what judges it, and how it is trained."""
         self.model = model
         self.training_data = training_data
         self.collate = _only
         self._valid = valid
-        self._loss = loss
+        self._loss = config.loss
+        self._optimizer = config.optimizer
+        self._sparse = config.has_sparse_table(model.config.n_items)
+        model.item_embedding.sparse = self._sparse
         log = training_data.log
         counts = np.bincount(log.sequence, minlength=log.n_items + 1)
-        self._sampler = NegativeSampler(counts, loss.negative_power)
+        self._sampler = NegativeSampler(counts, config.loss.negative_power)
 
     def training_step(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss at the asked steps."""
-        hidden = model(batch["items"], batch["places"])
-        at = (hidden, self.model.output_table, self.model.output_bias, batch["targets"])
+        hidden, bias = model(batch["items"], batch["places"]), self.model.output_bias
         if self._loss.name == "softmax":
+            at = (hidden, self.model.output_table, bias, batch["targets"])
             return {"loss": blockwise_cross_entropy(*at)}
+        # The whole table: the gradient of a part of it would not be sparse.
+        at = (hidden, self.model.item_embedding.weight, bias, batch["targets"])
         negatives, log_shares = self._sampler.draw(self._loss.n_negatives, hidden.device)
-        if self._loss.name == "gbce":
-            return {"loss": gbce(*at, negatives, self._loss.calibration)}
-        return {"loss": sampled_softmax(*at, negatives, log_shares)}
+        if self._loss.name == "sampled-softmax":
+            return {"loss": sampled_softmax(*at, negatives, log_shares, sparse=self._sparse)}
+        sizes = {"n_items": self.model.config.n_items, "sparse": self._sparse}
+        return {"loss": gbce(*at, negatives, self._loss.calibration, **sizes)}
+
+    def optimizer(
+        self, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        """AdamW as every task has it, BERT's, or that for a sparse table, on the same groups."""
+        table = self.model.item_embedding.weight
+        rest = [p for p in parameters if not (self._sparse and p is table)]
+        plain = super().optimizer(rest, learning_rate=learning_rate, weight_decay=weight_decay)
+        groups = [
+            {"params": g["params"], "weight_decay": g["weight_decay"]} for g in plain.param_groups
+        ]
+        if self._sparse:
+            return RowSparseAdam(table, groups, lr=learning_rate)
+        return plain if self._optimizer == "adamw" else BertAdam(groups, lr=learning_rate)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """NDCG, hit rate and MRR at 10, what was seen left out."""
@@ -185,6 +232,8 @@ def train(
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=min(100, steps // 10),
+        schedule=config.schedule,
+        final_learning_rate=0.01 if config.schedule == "cosine" else 0.0,
         clip_norm=config.clip_norm,
         max_minutes=config.max_minutes,
         patience=config.patience,
@@ -192,7 +241,7 @@ def train(
         checkpoint_every=max(1, steps // config.validations),
         threads=config.threads,
     )
-    task = NextItemTask(model, batches, split.valid, config.loss)
+    task = NextItemTask(model, batches, split.valid, config)
     result = fit(task, settings, run_folder, progress=progress)
     best = run_folder / "best"
     return load_model(best) if best.is_dir() else model.eval(), result

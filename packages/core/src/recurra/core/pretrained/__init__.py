@@ -1,6 +1,6 @@
 """Models as folders: config.json beside model.safetensors, found by name, loaded without pickle."""
 
-from recurra.core.pretrained.folder import check_replaceable, read_config
+from recurra.core.pretrained.folder import add_file, check_replaceable, read_config
 from recurra.core.pretrained.foreign import read_foreign
 from recurra.core.pretrained.module import Pretrained
 from recurra.core.pretrained.resolve import resolve, shipped_names
@@ -8,6 +8,7 @@ from recurra.core.pretrained.tensors import load_tensors
 
 __all__ = [
     "Pretrained",
+    "add_file",
     "check_replaceable",
     "load_tensors",
     "read_config",

@@ -12,6 +12,7 @@ import safetensors.torch
 from torch import Tensor
 
 from recurra.core.errors import CheckpointError, RecurraError
+from recurra.core.files import replaced_file
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -108,6 +109,30 @@ def write_folder(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def add_file(folder: str | Path, name: str, write: Callable[[Path], object]) -> None:
+    """Put one more file into a model folder, or a new one in its place, whole or not at all.
+
+    config.json names it from before it is there, so that a folder with it is one of a model at any
+    moment; `write_folder` makes a folder without it again.
+
+    Args:
+        folder: of a model.
+        name: of the file.
+        write: writes it to the path that it is given.
+
+    Raises:
+        CheckpointError: there is no config.json, or it is damaged.
+        RecurraError: a file cannot be written.
+    """
+    folder, config = Path(folder), read_config(folder)
+    named = sorted({*map(str, config.get(FILES, [])), name})
+    with replaced_file(folder / CONFIG) as partial:
+        text = json.dumps({**config, FILES: named}, indent=2, allow_nan=False) + "\n"
+        partial.write_text(text, encoding="utf-8")
+    with replaced_file(folder / name) as partial:
+        write(partial)
 
 
 def check_replaceable(folder: Path) -> None:

@@ -66,7 +66,7 @@ def fit(
         task: model, data and losses.
         config: of the run; between sittings only when it ends (`max_steps` upwards, patience,
             max_minutes) and what does not change the result (workers, threads, log_every,
-            checkpoint_every) may change. The cosine is drawn over `max_steps`, so that raising it
+            checkpoint_every) may change. The schedule is drawn over `max_steps`, so that raising it
             raises the rates from then on.
         folder: of the run, see `RunFolder`.
         resume: False refuses a folder that already holds a run.

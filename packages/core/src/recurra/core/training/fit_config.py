@@ -20,16 +20,16 @@ class FitConfig:
         seed: of the data order and of the randomness inside a step.
         max_steps: updates in all, over every sitting.
         max_minutes: wall clock in all, over every sitting: the run then ends as after its last
-            step. The cosine does not know of it, so give `max_steps` that fit into the time, or
+            step. The schedule does not know of it, so give `max_steps` that fit into the time, or
             take the schedule "constant". None sets no limit.
         batch_size: items in one forward pass of one process.
         accumulate: forward passes whose gradients are averaged into one update.
         learning_rate: the peak, reached after the warm-up.
         weight_decay: handed to the optimizer of the task.
         warmup_steps: updates over which the rate rises linearly to its peak.
-        schedule: after the warm-up, "cosine" falls to the final rate at `max_steps`, "constant"
-            stays.
-        final_learning_rate: where the cosine ends, as a share of the peak.
+        schedule: after the warm-up, "cosine" and "linear" fall to the final rate at `max_steps`,
+            "constant" stays.
+        final_learning_rate: where they end, as a share of the peak.
         clip_norm: limit of the gradient's norm over all parameters; None never clips.
         ema_decay: decay per step of an exponential moving average of the weights, which is then
             what is validated and exported; None validates and exports the weights themselves.
@@ -53,7 +53,7 @@ class FitConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_steps: int = 0
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final_learning_rate: float = 0.01
     clip_norm: float | None = 1.0
     ema_decay: float | None = None
@@ -86,7 +86,8 @@ class FitConfig:
         )
         if self.patience is not None and self.validate_every is None:
             raise ValueError("patience counts validations, and validate_every is null")
-        _require(self.schedule in ("cosine", "constant"), self, "schedule", "cosine or constant")
+        known = ("cosine", "linear", "constant")
+        _require(self.schedule in known, self, "schedule", "cosine, linear or constant")
         _require(self.precision in ("f32", "bf16"), self, "precision", "f32 or bf16")
 
 

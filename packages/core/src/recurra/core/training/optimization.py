@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from recurra.core.errors import CheckpointError, RecurraError, import_extra
 from recurra.core.training.averaging import WeightAverage
+from recurra.core.training.clipping import clip_gradients
 from recurra.core.training.fit_config import FitConfig
 from recurra.core.training.schedule import build_schedule, restore_schedule
 from recurra.core.training.task import Task
@@ -154,8 +155,7 @@ class Optimization:
     def _clip(self) -> Tensor:
         """Clip the gradient and return its norm before that."""
         limit = self.config.clip_norm if self.config.clip_norm is not None else float("inf")
-        norm: Tensor = self.accelerator.clip_grad_norm_(self.parameters, limit)
-        return norm.detach().float()
+        return clip_gradients(self.parameters, limit).detach().float()
 
     def _mean_over_processes(self, totals: dict[str, Tensor]) -> dict[str, Tensor]:
         """The mean of each value over the processes, so that all of them judge the same loss."""

@@ -1,4 +1,4 @@
-"""The learning rate over a run: a linear warm-up, then a cosine or a constant."""
+"""The learning rate over a run: a linear warm-up, then a cosine, a line or a constant."""
 
 import math
 from typing import Literal
@@ -14,19 +14,22 @@ def learning_rate_share(
     *,
     max_steps: int,
     warmup_steps: int,
-    schedule: Literal["cosine", "constant"],
+    schedule: Literal["cosine", "linear", "constant"],
     final: float,
 ) -> float:
     """The share of the peak rate that update number `step` (from 0) uses.
 
     The warm-up reaches the peak with its last update. The cosine (Loshchilov and Hutter, SGDR,
-    2017, eq. 5, one period) then falls from 1 towards `final`, which it reaches at `max_steps`.
+    2017, eq. 5, one period) then falls from 1 towards `final`, which it reaches at `max_steps`, and
+    so does the line.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     if schedule == "constant":
         return 1.0
     progress = min(1.0, (step - warmup_steps) / max(1, max_steps - warmup_steps))
+    if schedule == "linear":
+        return final + (1 - final) * (1 - progress)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 

@@ -7,7 +7,7 @@ One module a group of commands; each takes its arguments, calls the verb of the 
 from recurra.core.cli import create_app, run
 from recurra.recsys.cli.importing import extend, import_file
 from recurra.recsys.cli.judging import compare, evaluate
-from recurra.recsys.cli.models import bench, export, info
+from recurra.recsys.cli.models import bench, export, index, info
 from recurra.recsys.cli.recommending import recommend, similar
 from recurra.recsys.cli.serving import serve
 from recurra.recsys.cli.training import train, tune
@@ -27,6 +27,7 @@ app.command()(similar)
 app.command()(serve)
 app.command()(info)
 app.command()(bench)
+app.command()(index)
 app.command()(export)
 app.command()(evaluate)
 app.command()(compare)

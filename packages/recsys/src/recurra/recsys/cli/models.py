@@ -1,4 +1,4 @@
-"""The commands about models themselves: what one is, how fast it is, one made ONNX."""
+"""The commands about models themselves: what one is, how fast it is, an index, one made ONNX."""
 
 from pathlib import Path
 from typing import Annotated
@@ -106,6 +106,61 @@ def bench(
         ],
         ["", subject],
     )
+
+
+def index(
+    model: Annotated[Path, typer.Argument(help="A folder that `train` made.")],
+    recall: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Least share of exact lists of 10 that is found."),
+    ] = 0.99,
+    seed: Annotated[int, typer.Option(min=0, help="Of the cells, and of who tries them.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Index the items of a model of 100,000 items or more, so that lists take less time.
+
+    Items are put into cells by k-means, and a list is looked for in the nearest. `recommend` and
+    `serve` then ask the index, but for --exact. A list still has as many items as there are: where
+    filters leave too few, and for lists of more than 100, all items are scored. Below 100,000 items
+    nothing is written: scoring them all takes a few milliseconds.
+
+    Needs the extra `faiss`.
+
+    \b
+    Examples:
+      recurra-recsys index model
+      recurra-recsys index model --recall 0.999
+    """
+    from dataclasses import asdict
+
+    from recurra.core.cli import print_json, print_table
+    from recurra.recsys.index import LEAST_ITEMS, index_model
+
+    report = index_model(model, least_recall=recall, seed=seed)
+    if json:
+        print_json(asdict(report))
+        return
+    if report.written is None:
+        typer.echo(
+            f"{model} has {report.items} items: below {LEAST_ITEMS} all are scored, and no index "
+            "is written"
+        )
+        return
+    print_table(
+        [
+            ("items", report.items),
+            ("cells, and how many are looked at", f"{report.cells}, {report.probes}"),
+            ("recall@10 against exact lists", f"{report.recall_at_10:.4f}"),
+            ("recall@100", f"{report.recall_at_100:.4f}"),
+            ("CPU ms a list, exact", f"{report.exact_ms:.2f}"),
+            ("CPU ms a list, with the index", f"{report.index_ms:.2f}"),
+            ("CPU ms of one alone, exact", f"{report.exact_alone_ms:.2f}"),
+            ("CPU ms of one alone, with the index", f"{report.index_alone_ms:.2f}"),
+            ("CPU seconds to make it", f"{report.build_seconds:.1f}"),
+        ],
+        ["", str(model)],
+    )
+    typer.echo(f"wrote {report.written} ({(report.stored_bytes or 0) / 1e6:.1f} MB)")
 
 
 def export(

@@ -45,6 +45,9 @@ def recommend(
         int | None, typer.Option(min=1, metavar="N", help="At most N of a category; needs --items.")
     ] = None,
     category: Annotated[str, typer.Option(metavar="COLUMN", help="Of --items.")] = "category",
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Score all items, also where there is an index.")
+    ] = False,
     output: OutputOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -53,7 +56,8 @@ def recommend(
 
     Without --users and --history every user of the log gets a list. Items that the model does not
     know are skipped and counted; a history without any known item gets the most popular ones. A
-    list has K items, or as many as there are that may be in it.
+    list has K items, or as many as there are that may be in it. A model that `index` has been run
+    on is asked by its index.
 
     \b
     Examples:
@@ -75,7 +79,7 @@ def recommend(
     catalogue = None if items is None else Catalogue(items)
     wanted_only, unwanted = (p if p is None else read_ids(p, "item") for p in (only, exclude))
     ids = None if users is None else read_ids(users, "user")
-    recommender = Recommender.from_pretrained(model)
+    recommender = Recommender.from_pretrained(model, use_index=not exact)
     allowed, unknown_ids = allowed_items(recommender.log, wanted_only, unwanted)
     selection = Selection(allowed)
     if per_category is not None and catalogue is not None:

@@ -18,6 +18,9 @@ def serve(
         typer.Option(metavar="FILE", help="A table of items, for per_category of requests."),
     ] = None,
     category: Annotated[str, typer.Option(metavar="COLUMN", help="Of --items.")] = "category",
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Score all items, also where there is an index.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="For a body, and for an answer.")
     ] = 10.0,
@@ -57,5 +60,6 @@ def serve(
         threads=threads,
         items=items,
         category=category,
+        use_index=not exact,
         tell=typer.echo,
     )

@@ -24,6 +24,10 @@ def train(
         list[str] | None, typer.Argument(help="Changes, such as network.d_model=128.")
     ] = None,
     model: Annotated[str, typer.Option(help="bert4rec, sasrec, gsasrec or esasrec.")] = "bert4rec",
+    recipe: Annotated[
+        str,
+        typer.Option(help="cpu (ours), or original, as its authors trained it (bert4rec)."),
+    ] = "cpu",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="The model's folder.")
     ] = Path("model"),
@@ -61,6 +65,7 @@ def train(
       recurra-recsys train log.csv --budget 30m
       recurra-recsys train ratings.parquet --item movieId --weight-min 4 -o model
       recurra-recsys train log.csv --model sasrec network.d_model=128 learning_rate=1e-3
+      recurra-recsys train log.csv --recipe original --epochs 2000
     """
     from recurra.recsys.data import LogColumns
     from recurra.recsys.recipes import load_recipe
@@ -68,7 +73,7 @@ def train(
 
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
     options = {"epochs": epochs, "patience": patience, "max_minutes": budget, "seed": seed}
-    config = load_recipe(model, overrides or (), options)
+    config = load_recipe(model, overrides or (), options, recipe=recipe)
     finished = train_log(log, columns, model, config, output, run_folder, split_by=split, json=json)
     if not finished:
         raise typer.Exit(130)

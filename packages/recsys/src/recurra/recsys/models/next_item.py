@@ -139,17 +139,25 @@ class NextItemModel(Pretrained):
         x, _ = self.layers[-1](x, Rows(items, rows.inside, at))
         return self.last_norm(x)
 
-    def score(self, items: Tensor, at: Tensor) -> Tensor:
-        """Score every item at one step of each row.
+    def query(self, items: Tensor, at: Tensor) -> Tensor:
+        """Read histories to where one step of each meets the item table.
 
         Args:
             items: (B, T) int64, as for `forward`.
             at: (B,) int64, the step of each row: that of `suffix`, or the last event.
 
         Returns:
+            (B, C), see `forward`.
+        """
+        return self.project(self.encode(items, at).squeeze(1))
+
+    def score(self, items: Tensor, at: Tensor) -> Tensor:
+        """Score every item at one step of each row: the scores of `query`.
+
+        Returns:
             (B, V + 1) logits; column 0 is no item.
         """
-        return self._scores(self.encode(items, at).squeeze(1))
+        return functional.linear(self.query(items, at), self.output_table, self.output_bias)
 
     @property
     def streams(self) -> bool:
@@ -192,10 +200,8 @@ class NextItemModel(Pretrained):
 
     def score_next(self, state: State) -> Tensor:
         """Score every item as what comes behind the events of a state of `read`: (B, V + 1)."""
-        return self._scores(state["last"])
-
-    def _scores(self, x: Tensor) -> Tensor:
-        return functional.linear(self.project(x), self.output_table, self.output_bias)
+        x = self.project(state["last"])
+        return functional.linear(x, self.output_table, self.output_bias)
 
     def embed(self, items: Tensor, inside: Tensor) -> Tensor:
         """Items and their places as (B, T, C)."""

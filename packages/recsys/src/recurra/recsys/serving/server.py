@@ -22,6 +22,7 @@ def serve(
     threads: int = 1,
     items: Path | None = None,
     category: str = "category",
+    use_index: bool = True,
     tell: Callable[[str], object] = print,
 ) -> None:
     """Answer over HTTP until the process is told to stop; requests in work are answered first.
@@ -34,11 +35,12 @@ def serve(
         threads: of torch; more than one pays for large models only.
         items: a table of items, by whose categories requests may limit their lists.
         category: its column.
+        use_index: look for lists in the index that the folder holds, if it holds one.
         tell: is given the address, once requests can come.
 
     Raises:
         RecurraError: the model or the table cannot be loaded, or the port not be had.
-        MissingExtraError: fastapi or uvicorn is not installed.
+        MissingExtraError: fastapi or uvicorn, or faiss for an index, is not installed.
     """
     for module in ("fastapi", "uvicorn"):
         import_extra(module, extra="serve", package="recurra-recsys")
@@ -49,7 +51,7 @@ def serve(
 
     torch.set_num_threads(threads)
     limits, metrics = limits or ServeLimits(), ServiceMetrics()
-    service = Service(name_or_path, metrics, items, category)
+    service = Service(name_or_path, metrics, items, category, use_index=use_index)
     app = create_service_app(service, metrics, limits)
     with _listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host

@@ -64,6 +64,8 @@ class Service:
         metrics: ServiceMetrics,
         items: Path | None = None,
         category: str = "category",
+        *,
+        use_index: bool = True,
     ) -> None:
         """Load a model.
 
@@ -72,12 +74,13 @@ class Service:
             metrics: what is counted.
             items: a table of items with their categories, see `Catalogue`; read again by `reload`.
             category: its column.
+            use_index: see `Recommender.from_pretrained`.
 
         Raises:
             RecurraError: the model or the table cannot be loaded.
         """
         self.name = name_or_path
-        self._items, self._category = items, category
+        self._items, self._category, self._use_index = items, category, use_index
         self._metrics = metrics
         self._loaded = self._load()
 
@@ -90,7 +93,7 @@ class Service:
         self._loaded = self._load()
 
     def _load(self) -> Loaded:
-        recommender = Recommender.from_pretrained(self.name)
+        recommender = Recommender.from_pretrained(self.name, use_index=self._use_index)
         recommender.lists([np.ones(1, np.int32)], 1)  # the first call costs torch its set-up
         recommender.log.number([""])  # and so does the first look for an id
         ids = [plain_id(item) for item in recommender.log.items]
@@ -116,12 +119,11 @@ class Service:
             ]
             if not asked:
                 continue
-            k = max(query.k for _, query, _ in asked)  # a shorter list is the start of a longer one
             rules = [found.selection for _, _, found in asked]
             limited = any(rule is not EVERYTHING for rule in rules)
             lists = recommender.lists(
                 [found.history for _, _, found in asked],
-                k,
+                [query.k for _, query, _ in asked],
                 filter_seen,
                 rules if limited else EVERYTHING,
             )
@@ -144,12 +146,14 @@ class Service:
 
     def health(self) -> dict[str, object]:
         """What is served."""
-        log = self._loaded.recommender.log
+        recommender = self._loaded.recommender
+        log = recommender.log
         return {
             "status": "ok",
             "model": self.name,
             "items": log.n_items,
             "users": log.n_users,
+            "index": recommender.index is not None,
             "loaded": self._loaded.since.isoformat(timespec="milliseconds"),
         }
 
@@ -195,14 +199,14 @@ def _answer(
     items: np.ndarray,
     scores: np.ndarray,
 ) -> dict[str, object]:
-    numbers = items[: query.k].tolist()
     known = len(found.history)
     cold = not known
+    listed = zip(items.tolist(), scores.tolist(), strict=True)
     given = known if query.history is None else len(query.history)
     return {
         "items": [
             {"rank": rank, "item": ids[number - 1], "score": None if cold else score}
-            for rank, (number, score) in enumerate(zip(numbers, scores.tolist(), strict=False), 1)
+            for rank, (number, score) in enumerate(listed, 1)
         ],
         "unknown_items": given - known,
         "cold_start": cold,
