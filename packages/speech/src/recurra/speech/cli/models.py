@@ -16,7 +16,7 @@ def info(
     ] = "frcrn-small",
     json: JsonOption = False,
 ) -> None:
-    """Describe a model: size, cost, latency, licence.
+    """Describe a model: size, cost, latency, look-ahead, licence.
 
     \b
     Example:
@@ -39,6 +39,7 @@ def info(
         ("sample rate", f"{facts.sample_rate} Hz"),
         ("window, hop", f"{facts.window}, {facts.hop} samples"),
         ("latency", facts.latency_text),
+        ("look-ahead", facts.look_ahead_text),
         ("licence", facts.licence or "not stated"),
     ]
     print_table(rows, ["", ""])
