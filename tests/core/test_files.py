@@ -6,7 +6,7 @@ import os
 import pytest
 
 from recurra.core.errors import RecurraError
-from recurra.core.files import replaced_file
+from recurra.core.files import refuse_to_overwrite, replaced_file
 
 
 def test_what_is_written_takes_the_place_of_what_was_there(tmp_path):
@@ -55,3 +55,14 @@ def test_a_place_that_cannot_hold_a_file_is_refused_before_any_work(tmp_path, na
     with pytest.raises(RecurraError, match=message), replaced_file(tmp_path / name):
         worked.append(1)
     assert worked == []
+
+
+def test_a_file_that_is_there_is_replaced_only_when_asked_to(tmp_path):
+    old, new = tmp_path / "old.txt", tmp_path / "new.txt"
+    old.touch()
+    refuse_to_overwrite(new, None, force=False)
+    refuse_to_overwrite(new, old, force=True)
+    with pytest.raises(
+        RecurraError, match=r"old\.txt is there already; give --force to replace it"
+    ):
+        refuse_to_overwrite(None, new, old, force=False)

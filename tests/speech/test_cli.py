@@ -54,6 +54,32 @@ def test_plot_writes_a_picture(call, tmp_path):
     assert (tmp_path / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["plot", "noisy.wav", "clean.wav"], "before-after.png"),
+        (["plot", "noisy.wav", "clean.wav", "-o", "mine.svg"], "mine.svg"),
+        (["export", "frcrn-live", "-o", "mine.onnx"], "mine.onnx"),
+        (["import-checkpoint", "last.pt", "-o", "ours"], "ours/model.safetensors"),
+    ],
+)
+def test_what_is_there_is_kept_without_force(call, tmp_path, capsys, arguments, kept):
+    path = tmp_path / kept
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    assert call(*arguments) == 2
+    assert capsys.readouterr().err == (
+        f"recurra-speech: error: {kept} is there already; give --force to replace it\n"
+    )
+    assert path.read_text() == "mine"
+
+
+def test_plot_replaces_a_picture_when_asked_to(call, tmp_path):
+    (tmp_path / "picture.png").write_text("mine")
+    assert call("plot", "noisy.wav", "clean.wav", "-o", "picture.png", "--force") == 0
+    assert (tmp_path / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
 def test_info_describes_the_shipped_model(call, capsys):
     assert call("info", "frcrn-small", "--json") == 0
     facts = json.loads(capsys.readouterr().out)

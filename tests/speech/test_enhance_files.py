@@ -146,3 +146,36 @@ def test_two_inputs_for_one_output_are_refused_before_any_work(tmp_path):
     two = FileInput(tmp_path / "y" / "a.wav", tmp_path.relative_to(tmp_path) / "a.wav")
     with pytest.raises(RecurraError, match="would both be written"):
         choose_outputs([one, two], str(tmp_path / "out"), ".enhanced")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["a.wav", "b.wav", "-o", "o.wav"],
+            "o.wav is the name of one file, and there are 2 inputs; "
+            "give -o a folder, such as cleaned/",
+        ),
+        (
+            ["a.wav", "b.wav", "-", "-o", "out"],
+            "several inputs need a folder (out), and standard input has no name in it; "
+            "give it alone, with -o FILE",
+        ),
+    ],
+)
+def test_several_inputs_need_a_folder(enhance, tmp_path, capsys, arguments, message):
+    for name in ("a.wav", "b.wav"):
+        recording(tmp_path / name, length=800)
+    assert enhance(*arguments) == 2
+    assert capsys.readouterr().err == f"recurra-speech: error: {message}\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "b.wav"]
+
+
+def test_a_folder_may_be_called_like_a_file(enhance, tmp_path):
+    (tmp_path / "there.wav").mkdir()
+    for name in ("a.wav", "b.wav"):
+        recording(tmp_path / name, length=800)
+    assert enhance("a.wav", "b.wav", "-o", "there.wav") == 0
+    assert enhance("a.wav", "b.wav", "-o", "new.wav/") == 0
+    assert (tmp_path / "there.wav" / "b.wav").is_file()
+    assert (tmp_path / "new.wav" / "b.wav").is_file()

@@ -3,7 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from recurra.core.errors import RecurraError
-from recurra.speech.info import describe, licence_of, macs_per_second
+from recurra.speech.info import describe, licence_of, look_ahead, macs_per_second
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 from recurra.speech.models.mossformer2 import MossFormer2StackConfig
 from recurra.speech.models.mossformer2_ss import MossFormer2Ss, MossFormer2SsConfig
@@ -26,6 +26,11 @@ def test_a_causal_model_is_described_from_its_folder(tmp_path):
     assert info.stored_bytes == (tmp_path / "m" / "model.safetensors").stat().st_size
     assert (info.causal, info.latency, info.licence) == (True, 64, "cc-by-sa-4.0")
     assert info.latency_text == "4 ms (64 samples)"
+    assert (info.look_ahead, info.look_ahead_ms) == (63, 3.938)
+    assert info.look_ahead_text == "at most 3.938 ms (63 samples)"
+    small = describe("frcrn-small")  # seven levels, of which five have gates over 200 frames ahead
+    assert small.look_ahead == (7 + 5 * 200) * 320 + 639
+    assert small.look_ahead_text == "at most 20.18 s (322879 samples)"
 
 
 def test_a_model_that_sees_the_future_says_that_it_needs_the_whole(tmp_path):
@@ -33,6 +38,39 @@ def test_a_model_that_sees_the_future_says_that_it_needs_the_whole(tmp_path):
     info = describe(tmp_path / "m")
     assert info.latency is None
     assert "whole" in info.latency_text
+    assert (info.look_ahead, info.look_ahead_ms) == (None, None)
+    assert info.look_ahead_text == "the whole recording (or window)"
+
+
+SMALL = SIZES | {"win_length": 128, "hop_length": 64, "channels": (4, 4, 4, 4), "level_db": None}
+
+
+@pytest.mark.parametrize(
+    ("fields", "samples"),
+    [({"causal": True}, 127), ({"squeeze_reach": 3}, 127 + 64 * (4 + 2 * 3))],
+)
+def test_the_look_ahead_is_as_far_as_a_change_of_the_input_reaches_back(fields, samples):
+    torch.manual_seed(0)
+    model = Frcrn(FrcrnConfig(**SMALL | fields)).double().eval()
+    assert look_ahead(model) == samples
+    # A change at each place in a hop; where the window is zero nothing is seen.
+    at = 1000 + torch.arange(64)
+    audio = (0.1 * torch.randn(1, 1200)).double().repeat(64, 1)
+    changed = audio.clone()
+    changed[torch.arange(64), at] += 10
+    with torch.inference_mode():
+        first = (model.enhance(changed) != model.enhance(audio)).int().argmax(dim=1)
+    assert int((at - first).max()) == samples - 1
+
+
+def test_a_second_unet_looks_as_far_ahead_again():
+    model = Frcrn(FrcrnConfig(**SMALL | {"squeeze_reach": 3, "n_unets": 2}))
+    assert look_ahead(model) == 127 + 2 * 64 * (4 + 2 * 3)
+
+
+@pytest.mark.parametrize("fields", [{}, {"level_db": None}, {"causal": True, "level_db": -25.0}])
+def test_a_model_with_gates_or_a_level_of_the_whole_clip_looks_ahead_to_its_end(fields):
+    assert look_ahead(Frcrn(FrcrnConfig(**SIZES | fields))) is None
 
 
 def test_the_macs_are_those_counted_by_hand():

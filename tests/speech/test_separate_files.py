@@ -221,3 +221,9 @@ def test_a_model_that_cleans_is_refused(model, tmp_path, monkeypatch, capsys):
     recording(tmp_path / "a.wav")
     assert run(app, "recurra-speech", ["separate", "a.wav", "--model", model]) == 2
     assert "kind frcrn" in capsys.readouterr().err
+
+
+def test_the_files_of_speakers_need_a_folder(tmp_path):
+    entry = FileInput(tmp_path / "a.wav", tmp_path.relative_to(tmp_path) / "a.wav")
+    with pytest.raises(RecurraError, match=r"o\.wav is the name of one file.*give -o a folder"):
+        choose_outputs([entry], "o.wav", 2, "files")

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -18,6 +19,16 @@ def test_a_folder_of_packages_is_unpacked_once(tmp_path, small_world):
     assert [f.already_there for f in first] == [False] * 3
     again = list(fetch(tmp_path, debs=tmp_path / "gone", manifest=manifest))
     assert [(f.files, f.already_there) for f in again] == [(12, True), (3, True), (3, True)]
+
+
+def test_all_packages_that_a_folder_lacks_are_named_and_nothing_is_made(tmp_path, small_world):
+    debs, manifest = small_world
+    (tmp_path / "some").mkdir()
+    shutil.copy(debs / manifest.packages["din"].file, tmp_path / "some")
+    lacking = ", ".join(manifest.packages[name].file for name in ("say", "row"))
+    with pytest.raises(FetchError, match=f"2 of 3 packages are not there: {re.escape(lacking)};"):
+        list(fetch(tmp_path / "new", debs=tmp_path / "some", manifest=manifest))
+    assert not (tmp_path / "new").exists()
 
 
 def test_only_the_packages_named_are_fetched(tmp_path, small_world):

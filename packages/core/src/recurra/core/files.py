@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and that are not replaced unasked."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recurra.core.errors import RecurraError
+
+
+def refuse_to_overwrite(*paths: Path | None, force: bool) -> None:
+    """See, before any work, that no file is lost that the person did not ask to replace.
+
+    Args:
+        paths: what a command is about to write; None is nothing.
+        force: what is there may be replaced.
+
+    Raises:
+        RecurraError: one of them is there, and `force` is false.
+    """
+    for path in paths:
+        if path is not None and path.exists() and not force:
+            raise RecurraError(f"{path} is there already; give --force to replace it")
 
 
 @contextmanager

@@ -28,13 +28,20 @@ def choose_outputs(
     """Pair each input with the file that its result goes to; None is standard output.
 
     Without `output`: beside the input as `<stem><mark>.<ext>`, and a pipe to a pipe. An output
-    folder (one that exists, or a name that ends in a slash, or any name for several inputs) gets
-    the input's own name, and keeps the relative paths of input folders.
+    folder (one that exists, or a name that ends in a slash, or any name for several inputs but that
+    of an audio or video file) gets the input's own name, and keeps the relative paths of input
+    folders.
 
     Raises:
-        RecurraError: two inputs would be written to one file, or several to standard output.
+        RecurraError: two inputs would be written to one file, or several to standard output;
+            several inputs and the name of one file; standard input has no name in a folder.
     """
     inputs = list(inputs)
+    if len(inputs) > 1 and output is not None and is_file_name(output):
+        raise RecurraError(
+            f"{output} is the name of one file, and there are {len(inputs)} inputs; "
+            "give -o a folder, such as cleaned/"
+        )
     pairs: list[tuple[FileInput, Path | None]] = []
     for entry in inputs:
         pairs.append((entry, _output_of(entry, output, mark, alone=len(inputs) == 1)))
@@ -52,8 +59,19 @@ def _output_of(entry: FileInput, output: str | None, mark: str, *, alone: bool) 
     if alone and not folder.is_dir() and not output.endswith(("/", "\\")):
         return folder
     if entry.path is None:
-        raise RecurraError(f"{output} is a folder; name the file that standard input becomes")
+        if alone:
+            raise RecurraError(f"{output} is a folder; name the file that standard input becomes")
+        raise RecurraError(
+            f"several inputs need a folder ({output}), and standard input has no name in it; "
+            "give it alone, with -o FILE"
+        )
     return folder / entry.relative
+
+
+def is_file_name(output: str) -> bool:
+    """Tell whether `-o` names one audio or video file, and no folder that is there or to make."""
+    path = Path(output)
+    return is_media_name(path) and not path.is_dir() and not output.endswith(("/", "\\"))
 
 
 def refuse_collisions(pairs: Iterable[tuple[FileInput, Path | None]]) -> None:

@@ -31,6 +31,9 @@ class ModelInfo:
         causal: it can run live.
         latency: samples that a live stream at `sample_rate` holds back: the window and the
             look-ahead; None where the model needs the whole recording, or a window of it.
+        look_ahead: no output sample depends on an input sample that is more than so many samples
+            later; None where it may depend on all of the recording, or of a window of it.
+        look_ahead_ms: the same in milliseconds.
         licence: as the model card states it; None where there is no card or it does not say.
     """
 
@@ -44,6 +47,8 @@ class ModelInfo:
     hop: int
     causal: bool
     latency: int | None
+    look_ahead: int | None
+    look_ahead_ms: float | None
     licence: str | None
 
     @property
@@ -52,6 +57,15 @@ class ModelInfo:
         if self.latency is None:
             return "none stated: it needs the whole recording (or window)"
         return f"{1000 * self.latency / self.sample_rate:g} ms ({self.latency} samples)"
+
+    @property
+    def look_ahead_text(self) -> str:
+        """The look-ahead in words."""
+        if self.look_ahead is None:
+            return "the whole recording (or window)"
+        ms = 1000 * self.look_ahead / self.sample_rate
+        time = f"{ms:.4g} ms" if ms < 1000 else f"{ms / 1000:.4g} s"
+        return f"at most {time} ({self.look_ahead} samples)"
 
 
 def describe(name_or_path: str | Path) -> ModelInfo:
@@ -70,6 +84,7 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         latency = stream_latency(
             config.win_length, config.hop_length, config.sample_rate, config.sample_rate
         )
+    ahead = look_ahead(model)
     return ModelInfo(
         name=str(name_or_path),
         kind=model.kind,
@@ -81,8 +96,29 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         hop=config.hop_length,
         causal=causal,
         latency=latency,
+        look_ahead=ahead,
+        look_ahead_ms=None if ahead is None else round(1000 * ahead / config.sample_rate, 3),
         licence=licence_of(folder),
     )
+
+
+def look_ahead(model: Model) -> int | None:
+    """Count the samples after a sample that its output can depend on; None: all that there are.
+
+    A frame that covers the sample ends up to a window later. Where FRCRN is not causal, each level
+    of a decoder sees one frame ahead, and each gate on the longest way through it `squeeze_reach`.
+    """
+    if not isinstance(model, Frcrn) or model.config.level_db is not None:
+        return None
+    config = model.config
+    frames = 0
+    if not config.causal:
+        if config.squeeze_reach is None:
+            return None
+        levels = len(config.channels)
+        gates = max(levels - 2, 1)
+        frames = config.n_unets * (levels + gates * config.squeeze_reach)
+    return frames * config.hop_length + config.win_length - 1
 
 
 def macs_per_second(model: Model) -> int:

@@ -32,8 +32,8 @@ def choose_outputs(
     `<stem>.speakers.<ext>` or what `output` says; see `audio_files.choose_outputs`.
 
     Raises:
-        RecurraError: another form, a pipe where there are several files to write, or two inputs
-            that would be written to one file.
+        RecurraError: another form, a pipe or one name where there are several files to write, or
+            two inputs that would be written to one file.
     """
     if form not in ("files", "multichannel"):
         raise RecurraError(
@@ -42,6 +42,11 @@ def choose_outputs(
     if form == "multichannel":
         pairs = audio_files.choose_outputs(inputs, output, SPEAKERS_MARK)
         return [(entry, [path]) for entry, path in pairs]
+    if output is not None and audio_files.is_file_name(output):
+        raise RecurraError(
+            f"{output} is the name of one file, and each speaker gets one; "
+            "give -o a folder, such as apart/"
+        )
     named: list[tuple[FileInput, list[Path | None]]] = []
     for entry in inputs:
         if entry.path is None or output == "-":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import BudgetOption, JsonOption
-from recurra.core.errors import RecurraError
+from recurra.core.files import refuse_to_overwrite
 from recurra.recsys.cli.columns import (
     SPLIT_HELP,
     ItemOption,
@@ -54,7 +54,7 @@ def evaluate(
     from recurra.recsys.data import LogColumns
     from recurra.recsys.evaluate import evaluate as run_evaluation
 
-    _refuse_to_overwrite([users], force=force)
+    refuse_to_overwrite(users, force=force)
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
     run_evaluation(model, log, columns, split_by=split, users=users, json=json)
 
@@ -101,7 +101,7 @@ def compare(
     from recurra.recsys.data import LogColumns
     from recurra.recsys.recipes import RECIPES, load_recipe
 
-    _refuse_to_overwrite([users, plot], force=force)
+    refuse_to_overwrite(users, plot, force=force)
     options = {"epochs": epochs, "max_minutes": budget, "seed": seed}
     finished = run_comparison(
         log,
@@ -116,9 +116,3 @@ def compare(
     )
     if not finished:
         raise typer.Exit(130)
-
-
-def _refuse_to_overwrite(files: list[Path | None], *, force: bool) -> None:
-    for file in files:
-        if file is not None and file.exists() and not force:
-            raise RecurraError(f"{file} is there already; give --force to replace it")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import JsonOption
-from recurra.core.errors import RecurraError
+from recurra.core.files import refuse_to_overwrite
 from recurra.recsys.cli.columns import (
     ItemOption,
     TimeOption,
@@ -183,8 +183,7 @@ def export(
     from recurra.core.cli import print_json
     from recurra.recsys.export import export_onnx
 
-    if output.exists() and not force:
-        raise RecurraError(f"{output} is there already; give --force to replace it")
+    refuse_to_overwrite(output, force=force)
     report = export_onnx(model, output)
     if json:
         sizes = {"stored_bytes": report.stored_bytes, "max_error": report.max_error}

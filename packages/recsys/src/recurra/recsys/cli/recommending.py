@@ -8,6 +8,7 @@ import typer
 
 from recurra.core.cli import JsonOption
 from recurra.core.errors import RecurraError
+from recurra.core.files import refuse_to_overwrite
 
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="A .csv or .parquet.")
@@ -75,7 +76,7 @@ def recommend(
         raise RecurraError("--users and --history exclude each other")
     if per_category is not None and items is None:
         raise RecurraError("--per-category needs --items FILE, whose column says the categories")
-    _check_new(output, force)
+    refuse_to_overwrite(output, force=force)
     catalogue = None if items is None else Catalogue(items)
     wanted_only, unwanted = (p if p is None else read_ids(p, "item") for p in (only, exclude))
     ids = None if users is None else read_ids(users, "user")
@@ -121,7 +122,7 @@ def similar(
     from recurra.recsys.recommender import Recommender
     from recurra.recsys.similar import SimilarItems
 
-    _check_new(output, force)
+    refuse_to_overwrite(output, force=force)
     catalogue = None if items is None else Catalogue(items)
     table = SimilarItems(Recommender.from_pretrained(model)).of_each(item, k)
     if catalogue is not None:
@@ -129,8 +130,3 @@ def similar(
     if output is not None:
         write_table(table, output)
     show_table(table, output, "similar", json=json)
-
-
-def _check_new(output: Path | None, force: bool) -> None:
-    if output is not None and output.exists() and not force:
-        raise RecurraError(f"{output} is there already; give --force to replace it")

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import JsonOption
-from recurra.speech.cli.options import DeviceOption, PrecisionOption
+from recurra.core.files import refuse_to_overwrite
+from recurra.speech.cli.options import DeviceOption, ForceOption, PrecisionOption
 
 
 def info(
@@ -15,7 +16,7 @@ def info(
     ] = "frcrn-small",
     json: JsonOption = False,
 ) -> None:
-    """Describe a model: size, cost, latency, licence.
+    """Describe a model: size, cost, latency, look-ahead, licence.
 
     \b
     Example:
@@ -38,6 +39,7 @@ def info(
         ("sample rate", f"{facts.sample_rate} Hz"),
         ("window, hop", f"{facts.window}, {facts.hop} samples"),
         ("latency", facts.latency_text),
+        ("look-ahead", facts.look_ahead_text),
         ("licence", facts.licence or "not stated"),
     ]
     print_table(rows, ["", ""])
@@ -102,6 +104,7 @@ def bench(
 def export(
     model: Annotated[str, typer.Argument(help="A shipped model, a folder, or a Hub id.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file.")],
+    force: ForceOption = False,
 ) -> None:
     """Write a model as ONNX, and check it against torch with onnxruntime.
 
@@ -111,6 +114,7 @@ def export(
     """
     from recurra.speech.export import export_onnx
 
+    refuse_to_overwrite(output, force=force)
     report = export_onnx(model, output)
     typer.echo(
         f"wrote {report.path} ({report.form}, {report.stored_bytes / 1e6:.2f} MB); "
@@ -135,13 +139,14 @@ def import_checkpoint(
     no_masking: Annotated[
         bool, typer.Option("--no-masking", help="A separator like the paper's for WHAMR!.")
     ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Make a model folder of an official checkpoint.
 
     FRCRN_SE_16K, MossFormer2_SE_48K, MossFormer2_SS_16K and MossFormer2_SR_48K are from
     ClearerVoice-Studio. A folder of encoder.ckpt, masknet.ckpt and decoder.ckpt is a separator of
     the MossFormer2 paper. Nothing in a checkpoint is executed, and every tensor has to fit. A model
-    folder that is there is replaced.
+    folder that is there is replaced with --force only.
 
     \b
     Examples:
@@ -152,6 +157,7 @@ def import_checkpoint(
     """
     from recurra.speech.models.official import import_official
 
+    refuse_to_overwrite(output / "model.safetensors", force=force)
     made = import_official(checkpoint, output, sample_rate=sample_rate, masking=not no_masking)
     parameters = sum(parameter.numel() for parameter in made.model.parameters())
     typer.echo(

@@ -7,7 +7,8 @@ import typer
 
 from recurra.core.cli import JsonOption, progress
 from recurra.core.errors import RecurraError
-from recurra.speech.cli.options import PACKAGE
+from recurra.core.files import refuse_to_overwrite
+from recurra.speech.cli.options import PACKAGE, ForceOption
 
 
 def evaluate(
@@ -90,6 +91,7 @@ def plot(
         Path, typer.Option("--output", "-o", help="The picture: .png, .svg or .pdf.")
     ] = Path("before-after.png"),
     waveform: Annotated[bool, typer.Option("--waveform", help="Draw the waveforms too.")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Draw spectrograms before and after, on one scale.
 
@@ -100,6 +102,7 @@ def plot(
     from recurra.speech.audio.read import read_audio
     from recurra.speech.plot import plot_before_after
 
+    refuse_to_overwrite(output, force=force)
     (before, rate), (after, other_rate) = read_audio(noisy), read_audio(enhanced)
     if rate != other_rate:
         raise RecurraError(f"{noisy} has {rate} Hz and {enhanced} {other_rate} Hz; give one rate")

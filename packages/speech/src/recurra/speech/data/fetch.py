@@ -54,13 +54,18 @@ def fetch(
     appears under its name only when it is whole.
 
     Raises:
-        FetchError: it cannot be had, or size or SHA-256 differ from the manifest.
+        FetchError: it cannot be had, or size or SHA-256 differ from the manifest. What `debs` does
+            not hold is told before anything is made.
         ArchiveError: the package cannot be opened.
     """
     manifest = manifest or load_manifest()
     sounds = sounds_folder(folder)
+    wanted = manifest.select(None if packages is None else list(packages))
+    if debs is not None:
+        new = [p for p in wanted if _fetched_files(sounds / p.name, p) is None]
+        _check_all_there(new, Path(debs))
     sounds.mkdir(parents=True, exist_ok=True)
-    for package in manifest.select(None if packages is None else list(packages)):
+    for package in wanted:
         target = sounds / package.name
         files = _fetched_files(target, package)
         if files is not None:
@@ -121,7 +126,10 @@ def _unpack(deb: Path, package: Package, target: Path) -> int:
 def _deb(package: Package, mirror: str | None, debs: Path | None) -> Iterator[Path]:
     """The .deb file of a package, wherever it comes from; a downloaded one is removed after use."""
     if debs is not None:
-        yield _in_folder(package, Path(debs))
+        found = _in_folder(package, Path(debs))
+        if found is None:  # it was there when all were checked
+            raise FetchError(f"{debs}: {package.file} is not there")
+        yield found
         return
     with tempfile.TemporaryDirectory(prefix="recurra-fetch-") as temporary:
         if mirror is not None:
@@ -135,12 +143,26 @@ def _deb(package: Package, mirror: str | None, debs: Path | None) -> Iterator[Pa
             )
 
 
-def _in_folder(package: Package, debs: Path) -> Path:
-    """A .deb by the name that apt gives it or the one it bears on a mirror."""
+def _check_all_there(packages: Sequence[Package], debs: Path) -> None:
+    """See that a folder holds every package.
+
+    Raises:
+        FetchError: it does not; all that are missing are named.
+    """
+    missing = [package.file for package in packages if _in_folder(package, debs) is None]
+    if missing:
+        raise FetchError(
+            f"{debs}: {len(missing)} of {len(packages)} packages are not there: "
+            f"{', '.join(missing)}; put them there, or leave --debs out to download them"
+        )
+
+
+def _in_folder(package: Package, debs: Path) -> Path | None:
+    """A .deb by the name that apt gives it or the one it bears on a mirror; None: not there."""
     for name in (package.file, package.pool.rsplit("/", 1)[-1]):
         if (debs / name).is_file():
             return debs / name
-    raise FetchError(f"{debs}: {package.file} is not there")
+    return None
 
 
 def _from_mirror(package: Package, mirror: str, folder: Path) -> Path:
