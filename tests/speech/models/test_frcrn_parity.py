@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from recurra.core.errors import CheckpointError
 from recurra.core.layers import Fsmn
 from recurra.core.pretrained import load_tensors
+from recurra.speech.losses import si_sdr
 from recurra.speech.models.complex_layers import ComplexConvBlock, ComplexFsmn
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 from recurra.speech.models.frcrn_official import from_official
@@ -159,14 +160,29 @@ def plain_name(key):
     return key
 
 
-@pytest.mark.slow
-@torch.inference_mode()
-def test_full_size_network_from_the_official_key_list():
-    tensors = load_file(VECTORS / "full_FRCRN_SE_16K.safetensors")
+@pytest.fixture(scope="module")
+def full_size():
     model = Frcrn(FrcrnConfig()).eval()
     checkpoint = {f"module.model.{key}": value for key, value in full_size_checkpoint().items()}
     load_tensors(model, from_official(checkpoint))
-    check_whole(model.fuse(), tensors, atol=1e-4)
+    return model.fuse(), load_file(VECTORS / "full_FRCRN_SE_16K.safetensors")
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_full_size_network_from_the_official_key_list(full_size):
+    model, tensors = full_size
+    check_whole(model, tensors, atol=1e-4)
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_full_size_network_in_bf16_is_within_40_db_of_f32(full_size):
+    model, tensors = full_size
+    exact = model(tensors["in.0"])
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(tensors["in.0"])
+    assert si_sdr(reference=exact.float(), estimate=rough.float()).min() >= 40
 
 
 def test_names_that_disagree_and_unknown_names_are_refused():
