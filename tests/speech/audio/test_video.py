@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recurra.speech.audio import AudioError, AudioFormat, create_audio, open_audio, read_audio
+from recurra.speech.audio import (
+    AudioError,
+    AudioFormat,
+    AudioWarning,
+    create_audio,
+    open_audio,
+    read_audio,
+)
 
 AAC = AudioFormat("ipod", "fltp", codec="aac", bitrate=96000)
 
@@ -30,14 +37,22 @@ def lag(late: np.ndarray, early: np.ndarray) -> int:
     return at if at < size // 2 else at - size
 
 
-def make_video(path: Path, audio: np.ndarray, rate: int, start: float = 0.0, codec: str = "aac"):
-    """50 small frames at 25 a second, and the audio from `start` seconds on."""
+def make_video(
+    path: Path,
+    audio: np.ndarray,
+    rate: int,
+    start: float = 0.0,
+    codec: str = "aac",
+    second: str | None = None,
+):
+    """50 small frames at 25 a second, the audio from `start` seconds on; silence as a second."""
     with av.open(str(path), "w") as out:
         picture = out.add_stream("mpeg4", rate=25)
         picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
         sound = out.add_stream(codec, rate=rate, layout={1: "mono", 2: "stereo"}[len(audio)])
         sound.metadata["language"] = "fra"
         out.metadata["title"] = "A talk"
+        other = out.add_stream(second, rate=rate, layout="mono") if second else None
         frame = av.AudioFrame.from_ndarray(audio, "fltp", sound.layout.name)
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
         frame.pts = round(start * rate)
@@ -49,6 +64,13 @@ def make_video(path: Path, audio: np.ndarray, rate: int, start: float = 0.0, cod
         for piece in [*resampler.resample(frame), *resampler.resample(None)]:
             out.mux(sound.encode(piece))
         out.mux(sound.encode(None))
+        if other:
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 8192), np.float32), "fltp", "mono")
+            silence.sample_rate, silence.time_base, silence.pts = rate, Fraction(1, rate), 0
+            fitted = av.AudioResampler(other.codec_context.format, "mono", rate, 1024)
+            for piece in [*fitted.resample(silence), *fitted.resample(None)]:
+                out.mux(other.encode(piece))
+            out.mux(other.encode(None))
 
 
 def pictures(path: Path) -> list[tuple[bytes, Fraction]]:
@@ -168,6 +190,14 @@ def test_a_picture_that_the_container_cannot_hold_is_refused_before_any_work(tmp
     with pytest.raises(AudioError, match=r"webm cannot hold the picture \(mpeg4\); write .mkv"):
         copy(tmp_path / "a.mp4", tmp_path / "b.webm")
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_further_sound_that_the_container_cannot_hold_is_left_out_and_told(tmp_path):
+    make_video(tmp_path / "a.mkv", smooth_noise(2, 48000), 48000, second="wavpack")
+    with pytest.warns(AudioWarning, match=r"cannot hold audio \(wavpack\): left out; write .mkv"):
+        copy(tmp_path / "a.mkv", tmp_path / "b.mp4")
+    with av.open(str(tmp_path / "b.mp4")) as opened:
+        assert [stream.type for stream in opened.streams] == ["video", "audio"]
 
 
 def test_a_silent_film_has_no_audio(tmp_path):

@@ -1,6 +1,7 @@
 """Write what libsndfile does not: m4a, the sound of videos, and whatever else FFmpeg encodes."""
 
 import io
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import av.error
 import av.logging
 import numpy as np
 
-from recurra.speech.audio.format import OPUS_RATES, AudioError, AudioFormat
+from recurra.speech.audio.format import OPUS_RATES, AudioError, AudioFormat, AudioWarning
 from recurra.speech.audio.sink import Audio, AudioSink, Placement, write_error
 from recurra.speech.audio.video import CopiedStreams
 
@@ -48,7 +49,7 @@ class AvSink(AudioSink):
             self._container = _open(str(placement.temporary), audio_format, sample_rate)
             if original is not None:
                 self._copied = CopiedStreams(original, self._container, audio_format.has_video)
-                self._check_picture(self._copied)
+                self._check_copied(self._copied)
             self._stream = _add_stream(self._container, audio_format, sample_rate, channels)
             self._container.metadata.update(_container_tags(tags))
             if self._copied is not None:
@@ -66,12 +67,16 @@ class AvSink(AudioSink):
             self.abort()
             raise write_error(placement.name, error, placement.temporary.parent) from error
 
-    def _check_picture(self, copied: CopiedStreams) -> None:
+    def _check_copied(self, copied: CopiedStreams) -> None:
+        cannot = f"{self.placement.name}: {self.format.container} cannot hold"
         if copied.refused:
             raise AudioError(
-                f"{self.placement.name}: {self.format.container} cannot hold the picture "
-                f"({copied.refused[0]}); write .mkv, or .wav for the sound alone"
+                f"{cannot} the picture ({copied.refused[0]}); "
+                "write .mkv, or .wav for the sound alone"
             )
+        if copied.left_out:
+            others = ", ".join(copied.left_out)
+            warnings.warn(f"{cannot} {others}: left out; write .mkv", AudioWarning, stacklevel=2)
 
     def _encode(self, block: Audio) -> None:
         if self._stream.codec_context.format.name[:3] not in ("flt", "dbl"):

@@ -14,8 +14,8 @@ class CopiedStreams:
     """The streams of `original` but its main audio track, copied packet by packet, unchanged.
 
     Packets are muxed as the new sound comes to their time, so that neither side has to be kept in
-    memory. Subtitles and further sound that the new container cannot hold are left out; a picture
-    that it cannot hold is in `refused`.
+    memory. Subtitles and further sound that the new container cannot hold are in `left_out`, a
+    picture that it cannot hold is in `refused`.
 
     Args:
         original: the file that the sound came from.
@@ -31,6 +31,7 @@ class CopiedStreams:
         self._audio = self._source.streams.best("audio")
         self._pairs: dict[int, av.stream.Stream] = {}
         self.refused: list[str] = []  # codecs of moving pictures
+        self.left_out: list[str] = []  # subtitles and further sound, by type and codec
         for stream in self._source.streams:
             if stream.index == getattr(self._audio, "index", None):
                 continue
@@ -45,8 +46,11 @@ class CopiedStreams:
         try:
             copy = self._target.add_stream_from_template(stream)
         except (ValueError, av.error.FFmpegError):
-            if stream.type == "video" and not stream.disposition & _COVER:
-                self.refused.append(stream.codec_context.codec.canonical_name)
+            codec = stream.codec_context.codec.canonical_name
+            if stream.type != "video":
+                self.left_out.append(f"{stream.type} ({codec})")
+            elif not stream.disposition & _COVER:
+                self.refused.append(codec)
             return
         copy.disposition = stream.disposition
         copy.metadata.update(stream.metadata)
