@@ -5,7 +5,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from recurra.core.errors import RecurraError
 from recurra.speech.info import describe, licence_of, look_ahead, macs_per_second
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
+from recurra.speech.models.hifi_gan import HifiGanConfig
 from recurra.speech.models.mossformer2 import MossFormer2StackConfig
+from recurra.speech.models.mossformer2_sr import MossFormer2Sr, MossFormer2SrConfig
 from recurra.speech.models.mossformer2_ss import MossFormer2Ss, MossFormer2SsConfig
 
 SIZES = {"win_length": 64, "hop_length": 32, "channels": (4, 8), "order": 5, "n_unets": 1}
@@ -99,6 +101,23 @@ def test_the_macs_of_a_group_are_those_of_many():
             model(torch.zeros(1, 16000 * seconds + 8))
         costs.append(counter.get_total_flops())
     assert macs_per_second(model) == (costs[1] - costs[0]) // 2
+
+
+def test_the_macs_of_super_resolution_are_those_of_its_parts():
+    stack = MossFormer2StackConfig(
+        n_blocks=1, d_model=8, d_inner=8, d_key=8, group=16, rotary_dim=8, dropout=0.0
+    )
+    generator = HifiGanConfig(channels=8, up_kernels=(4, 4), kernels=(3,), dilations=(1, 3))
+    config = MossFormer2SrConfig(
+        sample_rate=16_000, win_length=64, n_mels=8, stack=stack, generator=generator
+    )
+    model = MossFormer2Sr(config).eval()
+    costs = []
+    for samples in (16_000, 32_000):  # 4000 and 8000 frames, both whole groups
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.zeros(1, samples))
+        costs.append(counter.get_total_flops())
+    assert macs_per_second(model) == pytest.approx((costs[1] - costs[0]) // 2, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,23 @@
 """What a model is and costs: parameters, size, arithmetic, delay and licence."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import yaml
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from recurra.core.errors import RecurraError
 from recurra.core.pretrained import resolve
 from recurra.speech.models.frcrn import Frcrn
 from recurra.speech.models.load import Model, model_class
+from recurra.speech.models.mossformer2_sr import MossFormer2Sr
 from recurra.speech.stream import stream_latency
 
 _FRCRN_FRAMES = 16
+_GENERATOR_FRAMES = 4
 
 
 @dataclass(frozen=True)
@@ -127,18 +131,41 @@ def macs_per_second(model: Model) -> int:
     The cost of all models is linear in time but for the edges of a recording, so what twice as many
     frames cost more is all that is measured: of FRCRN 16 frames, of MossFormer2 one group of its
     attention, which is what it pads recordings to (0.13 s of `MossFormer2_SS_16K`, 2 s of
-    `MossFormer2_SE_48K`). A complex product counts as the four real ones that it is; Fourier
-    transforms, norms and activations do not count.
+    `MossFormer2_SE_48K`), of super-resolution's generator, the dearest of all, 4 frames. A complex
+    product counts as the four real ones that it is; Fourier transforms, norms and activations do
+    not count.
     """
     config = model.config
-    frames = _FRCRN_FRAMES if isinstance(model, Frcrn) else model.config.stack.group
     edge = config.win_length - config.hop_length
+
+    def audio(frames: int) -> Tensor:
+        return torch.zeros(1, frames * config.hop_length + edge)
+
+    if isinstance(model, Frcrn):
+        macs = _macs_per_frame(model, audio, _FRCRN_FRAMES)
+    elif isinstance(model, MossFormer2Sr):
+
+        def bands(frames: int) -> Tensor:
+            return torch.zeros(1, frames, model.config.n_mels)
+
+        macs = _macs_per_frame(model.features, audio, 1)
+        macs += _macs_per_frame(model.stack, bands, model.config.stack.group)
+        macs += _macs_per_frame(model.generator, bands, _GENERATOR_FRAMES)
+    else:
+        macs = _macs_per_frame(model, audio, model.config.stack.group)
+    return round(macs * config.sample_rate / config.hop_length)
+
+
+def _macs_per_frame(
+    network: Callable[[Tensor], Tensor], inputs: Callable[[int], Tensor], frames: int
+) -> float:
+    """Return what each frame from the first `frames` on costs a network."""
     costs = []
     for count in (frames, 2 * frames):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(torch.zeros(1, count * config.hop_length + edge))
+            network(inputs(count))
         costs.append(counter.get_total_flops())
-    return (costs[1] - costs[0]) * config.sample_rate // (2 * frames * config.hop_length)
+    return (costs[1] - costs[0]) / (2 * frames)
 
 
 def licence_of(folder: Path) -> str | None:

@@ -73,21 +73,25 @@ class MossFormer2Sr(Pretrained):
         Both ends are continued by reflection, as official code does; a last frame that is not whole
         too, where official code drops it.
         """
-        config = self.config
-        n, hop = audio.shape[1], config.hop_length
-        edge = (config.win_length - hop) // 2
         # Halves of bf16 would lose what is quiet.
         with torch.autocast(audio.device.type, enabled=False):
-            features = log_mel_magnitudes(
-                _reflected(audio, edge, -n % hop + edge),
-                config.sample_rate,
-                win_length=config.win_length,
-                hop_length=hop,
-                n_mels=config.n_mels,
-                top_hz=config.top_hz,
-            )
+            features = self.features(audio)
         made: Tensor = self.generator(self.stack(features)[:, 0])
-        return made[:, :n].to(audio.dtype)
+        return made[:, : audio.shape[1]].to(audio.dtype)
+
+    def features(self, audio: Tensor) -> Tensor:
+        """Return what the stack sees of audio (B, n): (B, ceil(n / hop_length), n_mels)."""
+        config = self.config
+        hop = config.hop_length
+        edge = (config.win_length - hop) // 2
+        return log_mel_magnitudes(
+            _reflected(audio, edge, -audio.shape[1] % hop + edge),
+            config.sample_rate,
+            win_length=config.win_length,
+            hop_length=hop,
+            n_mels=config.n_mels,
+            top_hz=config.top_hz,
+        )
 
     def widen(self, audio: Tensor) -> Tensor:
         """Keep the band of clips and make the sound above it: audio (B, n), n >= 1, to (B, n)."""
