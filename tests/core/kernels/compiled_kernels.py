@@ -280,7 +280,7 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         attention_launches(rows, steps)
     yield "prefix_attention", launches
-    for width in (n for n in (64, 128) if delta_rule.fits(chip, n)):
+    for width in (n for n in (64, 128) if delta_rule.fits(chip, torch.float32, n)):
         with recorded(chip) as launches:
             delta_launches(rows, steps, width)
         yield f"delta_rule, keys of {width}", launches
@@ -332,7 +332,7 @@ def main() -> int:
     for chip in CHIPS:
         fitting = [str(head) for head in heads if fits(chip, torch.float32, head)]
         print(f"{chip}: flashrnn fits heads of {', '.join(fitting)} of {heads}")
-        fitting = [str(head) for head in heads if delta_rule.fits(chip, head)]
+        fitting = [str(head) for head in heads if delta_rule.fits(chip, torch.float32, head)]
         print(f"{chip}: delta_rule fits keys of {', '.join(fitting)} of {heads}")
         wrong += too_much(chip)
     print("\n".join(wrong))
