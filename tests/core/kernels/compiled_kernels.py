@@ -32,6 +32,7 @@ from recurra.core.kernels.gated_linear_attention import triton as gated_linear_a
 from recurra.core.kernels.linear_scan import triton as linear_scan
 from recurra.core.kernels.mixed_chunk_attention import triton as mixed_chunk_attention
 from recurra.core.kernels.prefix_attention import triton as prefix_attention
+from recurra.core.kernels.selective_scan import triton as selective_scan
 from recurra.core.kernels.ssd import triton as ssd
 
 DTYPES = {
@@ -164,6 +165,19 @@ def scan_launches(rows: int, steps: int, heads: int = 2, width: int = 64) -> Non
     (h.sum() + last.sum()).backward()
 
 
+def selective_launches(rows: int, steps: int, channels: int = 64, width: int = 32) -> None:
+    """Run a selective scan forward and backward, in two blocks of the state, and in chunks."""
+    y, last = selective_scan.selective_scan(
+        leaf(rows, 2 * steps, channels),
+        leaf(rows, 2 * steps, channels),
+        leaf(channels, width),
+        leaf(rows, 2 * steps, width),
+        leaf(rows, 2 * steps, width),
+        leaf(rows, channels, width),
+    )
+    (y.sum() + last.sum()).backward()
+
+
 def cell_launches(cell: str, rows: int, steps: int, width: int, heads: int = 2) -> None:
     """Run a cell forward and backward, with all that may be asked of it."""
     kind = CELLS[cell]
@@ -248,6 +262,9 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
         scan_launches(rows, steps)
     yield "linear_scan", launches
     with recorded(chip) as launches:
+        selective_launches(rows, steps)
+    yield "selective_scan", launches
+    with recorded(chip) as launches:
         ssd_launches(rows, steps)
     yield "ssd", launches
     with recorded(chip) as launches:
@@ -263,7 +280,7 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         attention_launches(rows, steps)
     yield "prefix_attention", launches
-    for width in (n for n in (64, 128) if delta_rule.fits(chip, n)):
+    for width in (n for n in (64, 128) if delta_rule.fits(chip, torch.float32, n)):
         with recorded(chip) as launches:
             delta_launches(rows, steps, width)
         yield f"delta_rule, keys of {width}", launches
@@ -315,7 +332,7 @@ def main() -> int:
     for chip in CHIPS:
         fitting = [str(head) for head in heads if fits(chip, torch.float32, head)]
         print(f"{chip}: flashrnn fits heads of {', '.join(fitting)} of {heads}")
-        fitting = [str(head) for head in heads if delta_rule.fits(chip, head)]
+        fitting = [str(head) for head in heads if delta_rule.fits(chip, torch.float32, head)]
         print(f"{chip}: delta_rule fits keys of {', '.join(fitting)} of {heads}")
         wrong += too_much(chip)
     print("\n".join(wrong))

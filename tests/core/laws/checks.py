@@ -50,7 +50,7 @@ def gradients(y: Tensor, state: Tensors, leaves: Tensors) -> Tensors:
 
     def projected(x: Tensor) -> Tensor:
         weights = torch.randn(x.shape, dtype=torch.float64, generator=generator)
-        return (x * weights.to(x.dtype)).double().sum()
+        return (x * weights.to(x)).double().sum()
 
     total = projected(y) + sum(projected(x) for x in state.values() if x.requires_grad)
     leaf = list(leaves.values())

@@ -47,3 +47,10 @@ def test_heads_too_wide_for_a_chip_take_the_portable_form(monkeypatch) -> None:
         front._fits("triton", torch.ones(65), torch.float32)
     assert not fits("sm_70", torch.float32, 1)
     assert not fits("sm_90", torch.float64, 1)
+
+
+def test_keys_too_wide_for_a_chip_take_the_portable_loop() -> None:
+    fits = import_module("recurra.core.kernels.delta_rule.triton").fits
+    assert fits("sm_90", torch.float32, 128)
+    assert not fits("sm_80", torch.float32, 65)
+    assert not fits("sm_90", torch.float64, 1)

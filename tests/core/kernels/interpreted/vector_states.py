@@ -14,7 +14,7 @@ from tests.core.kernels.interpreted.against_reference import (
     results,
 )
 
-from recurra.core.kernels import fir, flashrnn, linear_scan, prefix_attention
+from recurra.core.kernels import fir, flashrnn, linear_scan, prefix_attention, selective_scan
 from recurra.core.kernels.flashrnn import CELLS
 
 # linear_scan
@@ -54,6 +54,57 @@ def test_the_scan_of_nothing_and_of_half_precision(monkeypatch) -> None:
     h, last = linear_scan(**problem, backend="triton")
     assert (h.dtype, last.dtype) == (torch.bfloat16, torch.float32)
     assert_near([h, last], list(linear_scan(**problem, backend="reference")), 0)
+
+
+# selective_scan
+
+
+def selective_problem(rows: int, steps: int, channels: int, width: int) -> Tensors:
+    return {
+        "u": random(rows, steps, channels),
+        "delta": random(rows, steps, channels, seed=1).sigmoid(),
+        "a": -random(channels, width, seed=2).abs(),
+        "b": random(rows, steps, width, seed=3),
+        "c": random(rows, steps, width, seed=4),
+        "d": random(channels, seed=5),
+        "state": random(rows, channels, width, seed=6),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "channels", "width"),
+    [(2, 5, 2, 3), (1, 4, 1, 18), (1, 1, 17, 16), (1, 2, 1, 1)],  # pieces of 4, blocks of 16
+)
+def test_the_selective_scan_and_its_gradients_are_the_reference(
+    rows, steps, channels, width
+) -> None:
+    assert_equals_reference(selective_scan, selective_problem(rows, steps, channels, width))
+
+
+def test_chunks_of_steps_join_to_the_whole_selective_scan(monkeypatch) -> None:
+    triton = import_module("recurra.core.kernels.selective_scan.triton")
+    monkeypatch.setattr(triton, "_CHUNK", 4)
+    problem = selective_problem(2, 10, 2, 17)
+    for name in ("u", "delta", "b", "c"):
+        problem[name][0, 9:] = torch.nan
+        problem[name][1] = torch.nan
+    assert_equals_reference(selective_scan, problem, lengths=torch.tensor([9, 0]))
+
+
+def test_steps_so_large_that_the_state_is_forgotten_leave_finite_numbers() -> None:
+    problem = selective_problem(1, 6, 2, 2)
+    problem["delta"][:, ::4] = 1e5
+    found = results(selective_scan, problem, backend="triton")
+    assert all(x.isfinite().all() for x in found)
+    assert_near(found, results(selective_scan, problem, backend="reference"))
+
+
+def test_the_selective_scan_of_nothing_and_in_half_precision() -> None:
+    for shape in [(0, 3, 2, 2), (2, 0, 2, 2), (1, 2, 0, 2), (1, 2, 2, 0)]:
+        assert_equals_reference(selective_scan, selective_problem(*shape))
+    problem = selective_problem(1, 3, 2, 2)
+    problem = {k: x if k == "a" else x.half() for k, x in problem.items()}
+    assert_equals_reference(selective_scan, problem)
 
 
 # flashrnn
@@ -205,6 +256,7 @@ def test_attention_to_nothing_and_in_half_precision() -> None:
     ("run", "problem", "options"),
     [
         (linear_scan, scan_problem((1, 3, 2), (1, 3, 2)), {}),
+        (selective_scan, selective_problem(1, 3, 2, 2), {}),
         (flashrnn, cell_problem("elman", rows=1, steps=2, width=2), {"cell": "elman"}),
         (fir, fir_problem(1, 3, (2, 1, 2)), {}),
         (prefix_attention, attention_problem(2, 3, 1, 2), {}),
@@ -217,6 +269,7 @@ def test_second_derivatives_are_those_of_the_reference(run, problem, options) ->
 @pytest.mark.parametrize(
     ("run", "problem", "options"),
     [
+        (selective_scan, selective_problem(2, 5, 17, 16), {}),
         (flashrnn, cell_problem("gru", rows=1, steps=2, width=2), {"cell": "gru"}),
         (fir, fir_problem(2, 20, (2, 2, 1)), {}),
         (prefix_attention, attention_problem(1, 33, 1, 2), {}),

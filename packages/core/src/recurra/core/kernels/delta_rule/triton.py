@@ -43,9 +43,15 @@ CHUNK = 64
 WIDEST = {"sm_90": 128, "gfx942": 128, "cpu": 128}
 
 
-def fits(arch: str, n: int) -> bool:
-    """Say whether keys of a width stay on a chip, named as by `triton_support.chip`."""
-    return n <= WIDEST.get(arch, 64)
+def fits(arch: str, dtype: torch.dtype, head: int) -> bool:
+    """Say whether the states of a head stay on a chip.
+
+    Args:
+        arch: as `triton_support.chip` names it.
+        dtype: of the states and sums: float32, whatever the inputs are in.
+        head: N, the width of the keys.
+    """
+    return dtype == torch.float32 and head <= WIDEST.get(arch, 64)
 
 
 def carry(
@@ -54,7 +60,8 @@ def carry(
     """Carry the state through the chunks as `fast.carry` does, which serves what does not fit."""
     given = (written, erased, keys, decay, state)
     n = keys.shape[-1]
-    if written.numel() == 0 or n == 0 or not fits(triton_support.chip(written), n):
+    fitting = fits(triton_support.chip(written), written.dtype, n)
+    if written.numel() == 0 or n == 0 or not fitting:
         return fast.carry(*given)
     if torch.is_grad_enabled() and any(z.requires_grad for z in given):
         u, before, last = _Carry.apply(*given)  # type: ignore[no-untyped-call]
@@ -161,20 +168,22 @@ def _all_chunks(
         steps = at * CHUNK + i
         _store_state(before, at, state, n_width, p, p_width, BLOCK_N, TILES)
         of_steps = steps[:, None] * p_width + p[None, :]
-        now = tl.load(added + of_steps, mask=inside, other=0.0)
+        now = tl.load(added + of_steps, mask=inside, other=0.0).to(tl.float32)
         for k in tl.static_range(TILES):
             n = k * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
-            read = tl.load(reading + steps[:, None] * n_width + n, mask=n < n_width, other=0.0)
+            of_reading = reading + steps[:, None] * n_width + n
+            read = tl.load(of_reading, mask=n < n_width, other=0.0).to(tl.float32)
             found = tl.dot(read, state[k], input_precision=PRECISION)
             now = now + found if BACKWARD else now - found
         tl.store(u + of_steps, now, mask=inside)
-        kept = tl.load(decay + at)
+        kept = tl.load(decay + at).to(tl.float32)
         if BACKWARD:
             extra = _load_state(more, at, n_width, p, p_width, BLOCK_N, TILES)
         after = ()  # type: Any
         for k in tl.static_range(TILES):
             n = k * BLOCK_N + tl.arange(0, BLOCK_N)[:, None]
-            turned = tl.load(writing + steps[None, :] * n_width + n, mask=n < n_width, other=0.0)
+            of_writing = writing + steps[None, :] * n_width + n
+            turned = tl.load(of_writing, mask=n < n_width, other=0.0).to(tl.float32)
             found = tl.dot(turned, now, input_precision=PRECISION)
             if BACKWARD:
                 after += (state[k] * kept + extra[k] - found,)
@@ -192,8 +201,8 @@ def _load_state(states, at, n_width, p, p_width, BLOCK_N: tl.constexpr, TILES: t
     for k in tl.static_range(TILES):
         n = k * BLOCK_N + tl.arange(0, BLOCK_N)[:, None]
         mask = (n < n_width) & (p < p_width)[None, :]
-        tile = tl.load(states + (at * n_width + n) * p_width + p[None, :], mask=mask, other=0.0)
-        tiles += (tile.to(tl.float32),)
+        of_tile = states + (at * n_width + n) * p_width + p[None, :]
+        tiles += (tl.load(of_tile, mask=mask, other=0.0).to(tl.float32),)
     return tiles
 
 

@@ -28,6 +28,10 @@ def fft_conv(
     other way round). The steps before x are zeros, or `state`, so the response ends after K steps
     in streams as in whole rows. It costs O((T + K) log (T + K) C); `fir` is faster for a few taps.
 
+    There is no Triton form, by decision. On a GPU nearly all of the time goes into Fourier
+    transforms, O(n log n) and bound by memory, and the maker's library, cuFFT behind `torch.fft`,
+    does these better than a kernel of ours would.
+
     Source: Gu et al. 2021, "Combining Recurrent, Convolutional, and Continuous-time Models" (LSSL,
     arXiv 2110.13985, section 3.1); Chilkuri & Eliasmith 2021, "Parallelizing Legendre Memory Unit
     Training" (arXiv 2102.11417, section 3.2).

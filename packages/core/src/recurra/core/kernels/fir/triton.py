@@ -142,10 +142,11 @@ def _filter(
     while term < n_taps * group:
         s = t + term // group * stride
         n = e * group + term % group
-        tap = tl.load(taps + term // group * width * group + n, mask=e < width, other=0.0)
-        frames = x + ((row * x_steps + s) * x_width)[:, None] + (n // shared)[None, :]
-        frame = tl.load(frames, mask=inside & ((s >= 0) & (s < x_steps))[:, None], other=0.0)
-        total += tap.to(tl.float32)[None, :] * frame.to(tl.float32)
+        tap_at = taps + term // group * width * group + n
+        tap = tl.load(tap_at, mask=e < width, other=0.0).to(tl.float32)
+        x_at = x + ((row * x_steps + s) * x_width)[:, None] + (n // shared)[None, :]
+        met = inside & ((s >= 0) & (s < x_steps))[:, None]
+        total += tap[None, :] * tl.load(x_at, mask=met, other=0.0).to(tl.float32)
         term += 1
     tl.store(y + (i.to(tl.int64) * width)[:, None] + e[None, :], total, mask=inside)
 
@@ -184,8 +185,8 @@ def _correlate(
             frame = (i // y_steps).to(tl.int64) * x_steps + i % y_steps + k * dilation
             g_at = grad + (i.to(tl.int64) * (width // group))[:, None] + (n // group)[None, :]
             g = tl.load(g_at, mask=inside, other=0.0).to(tl.float32)
-            z = tl.load(x + (frame * width)[:, None] + n[None, :], mask=inside, other=0.0)
-            total += g * z.to(tl.float32)
+            x_at = x + (frame * width)[:, None] + n[None, :]
+            total += g * tl.load(x_at, mask=inside, other=0.0).to(tl.float32)
             start += STEPS
         at = sums + (place.to(tl.int64) * n_taps + k) * width + n
         tl.store(at, tl.sum(total, axis=0), mask=n < width)

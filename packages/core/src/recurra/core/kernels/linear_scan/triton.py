@@ -237,8 +237,8 @@ def _run(
     first = row * n_steps * width + e
     s = chunk * steps
     end = tl.minimum(s + steps, n_steps)
-    state = tl.load(starts + (row * n_chunks + chunk) * width + e, mask=inside, other=0.0)
-    state = state.to(tl.float32)
+    start_at = starts + (row * n_chunks + chunk) * width + e
+    state = tl.load(start_at, mask=inside, other=0.0).to(tl.float32)
     while s < end:
         # Four steps are loaded before any is needed, and stored after: a load takes much longer.
         a0 = _decay(a_at, a_step, s, end, n_steps, inside, REVERSE, BACKWARD)
@@ -260,11 +260,10 @@ def _run(
             tl.store(h + at, now, mask=mask)
             if GRAD_A:
                 to = s + k + 1
-                later = first + _time(to, n_steps, REVERSE) * width
-                before = tl.load(forward_h + later, mask=mask & (to < n_steps), other=0.0)
-                begin = tl.load(
-                    forward_start + row * width + e, mask=mask & (to == n_steps), other=0.0
-                )
+                later = forward_h + first + _time(to, n_steps, REVERSE) * width
+                before = tl.load(later, mask=mask & (to < n_steps), other=0.0).to(tl.float32)
+                begin_at = forward_start + row * width + e
+                begin = tl.load(begin_at, mask=mask & (to == n_steps), other=0.0).to(tl.float32)
                 tl.store(grad_a + at, now * (before + begin), mask=mask)
         s += 4
     if chunk == n_chunks - 1:

@@ -143,9 +143,10 @@ def _products(
         inside = n < width
         of_a = a + i[:, None] * width + n[None, :]
         of_b = b + j[None, :] * width + n[:, None]
-        rows = tl.load(of_a, mask=(i < group)[:, None] & inside[None, :], other=0.0)
-        columns = tl.load(of_b, mask=(j < group)[None, :] & inside[:, None], other=0.0)
-        rows, columns = rows.to(tl.float32), columns.to(tl.float32)
+        a_mask = (i < group)[:, None] & inside[None, :]
+        b_mask = (j < group)[None, :] & inside[:, None]
+        rows = tl.load(of_a, mask=a_mask, other=0.0).to(tl.float32)
+        columns = tl.load(of_b, mask=b_mask, other=0.0).to(tl.float32)
         found += tl.dot(rows, columns, input_precision=PRECISION)
         start += KEYS
     return found
@@ -185,9 +186,9 @@ def _within(
             inside = m < m_width
             of_query = q_linear + (place * group + i[:, None]) * m_width + m[None, :]
             of_memory = memory + (place // repeat * m_width + m[:, None]) * p_width + p[None, :]
-            query = tl.load(of_query, mask=(i < group)[:, None] & inside[None, :], other=0.0)
-            kept = tl.load(of_memory, mask=inside[:, None] & p_inside, other=0.0)
-            query, kept = query.to(tl.float32), kept.to(tl.float32)
+            mask = (i < group)[:, None] & inside[None, :]
+            query = tl.load(of_query, mask=mask, other=0.0).to(tl.float32)
+            kept = tl.load(of_memory, mask=inside[:, None] & p_inside, other=0.0).to(tl.float32)
             result += tl.dot(query, kept, input_precision=PRECISION)
             start += KEYS
 

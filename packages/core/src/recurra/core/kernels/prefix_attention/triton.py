@@ -205,9 +205,9 @@ def _average(
     row, chunk, head, block, place = _place(n_chunks, heads, width, BLOCK)
     e = block * BLOCK + tl.arange(0, BLOCK)
     state_at = place.to(tl.int64) * width + e
-    upper = tl.load(start_upper + state_at, mask=e < width, other=0.0)
-    lower = tl.load(start_lower + place)
-    top = tl.load(start_top + place)
+    upper = tl.load(start_upper + state_at, mask=e < width, other=0.0).to(tl.float32)
+    lower = tl.load(start_lower + place).to(tl.float32)
+    top = tl.load(start_top + place).to(tl.float32)
     i = tl.arange(0, TILE)
     start = chunk * steps
     end = tl.minimum(start + steps, n_steps)
@@ -215,8 +215,8 @@ def _average(
         exists = start + i < end
         at = (row * n_steps + start + i) * heads + head
         mask = exists[:, None] & (e < width)[None, :]
-        score = tl.load(scores + at, mask=exists, other=float("-inf"))
-        value = tl.load(v + at[:, None] * width + e[None, :], mask=mask, other=0.0)
+        score = tl.load(scores + at, mask=exists, other=float("-inf")).to(tl.float32)
+        value = tl.load(v + at[:, None] * width + e[None, :], mask=mask, other=0.0).to(tl.float32)
         seen = i[:, None] >= i[None, :]
         highest = tl.max(tl.where(seen, score[None, :], float("-inf")), axis=1)
         highest = tl.maximum(highest, top)
@@ -269,8 +269,8 @@ def _carry_back(
     n_blocks = tl.cdiv(width, BLOCK)
     e = block * BLOCK + tl.arange(0, BLOCK)
     state_at = place.to(tl.int64) * width + e
-    upper = tl.load(start_upper + state_at, mask=e < width, other=0.0)
-    part = tl.load(start_part + place * n_blocks + block)
+    upper = tl.load(start_upper + state_at, mask=e < width, other=0.0).to(tl.float32)
+    part = tl.load(start_part + place * n_blocks + block).to(tl.float32)
     i = tl.arange(0, TILE)
     first = chunk * steps
     end = tl.minimum(first + steps, n_steps)
@@ -280,12 +280,13 @@ def _carry_back(
         at = (row * n_steps + start + i) * heads + head
         mask = exists[:, None] & (e < width)[None, :]
         both = at[:, None] * width + e[None, :]
-        g = tl.load(grad + both, mask=mask, other=0.0)
-        average = tl.load(y + both, mask=mask, other=0.0)
-        lower = tl.load(lowers + at, mask=exists, other=1.0)
-        top = tl.load(tops + at, mask=exists, other=0.0)
+        g = tl.load(grad + both, mask=mask, other=0.0).to(tl.float32)
+        average = tl.load(y + both, mask=mask, other=0.0).to(tl.float32)
+        lower = tl.load(lowers + at, mask=exists, other=1.0).to(tl.float32)
+        top = tl.load(tops + at, mask=exists, other=0.0).to(tl.float32)
         after_at = (row * n_steps + tl.minimum(start + TILE, n_steps - 1)) * heads + head
-        decay = tl.exp(tl.where(exists, top - tl.load(tops + after_at), float("-inf")))
+        after = tl.load(tops + after_at).to(tl.float32)
+        decay = tl.exp(tl.where(exists, top - after, float("-inf")))
         lower = tl.where(lower == 0, 1.0, lower)
         ahead = (i[:, None] <= i[None, :]) & exists[None, :]
         weight = tl.exp(tl.where(ahead, top[:, None] - top[None, :], float("-inf")))
@@ -294,8 +295,8 @@ def _carry_back(
         error = -tl.sum(g * average, axis=1) / lower
         tile_part = tl.sum(weight * error[None, :], axis=1) + decay * part
         if WRITE:
-            score = tl.load(scores + at, mask=exists, other=float("-inf"))
-            value = tl.load(v + both, mask=mask, other=0.0)
+            score = tl.load(scores + at, mask=exists, other=float("-inf")).to(tl.float32)
+            value = tl.load(v + both, mask=mask, other=0.0).to(tl.float32)
             own = tl.exp(score - top)
             to_score = own * (tl.sum(value * tile_upper, axis=1) + tile_part)
             tl.store(grad_v + both, own[:, None] * tile_upper, mask=mask)

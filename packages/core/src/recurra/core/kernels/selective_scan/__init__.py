@@ -8,8 +8,9 @@ from torch import Tensor
 from recurra.core.kernels.chunks import accumulation_dtype
 from recurra.core.kernels.lengths import check_lengths, zero_beyond
 from recurra.core.kernels.selective_scan import fast, reference
+from recurra.core.kernels.triton_support import wants_triton
 
-Backend = Literal["auto", "reference", "fast"]
+Backend = Literal["auto", "reference", "fast", "triton"]
 
 
 def selective_scan(
@@ -42,7 +43,8 @@ def selective_scan(
         lengths: (B,) integers from 0 to T: how many steps of each row count. The others change
             nothing: their y and their gradients are zero, even where the inputs are NaN.
         backend: "fast" is `linear_scan` over pieces of time, and keeps N times as much as the
-            inputs for the gradients; "reference" is the plain loop; "auto" is "fast".
+            inputs for the gradients; "triton" is for GPUs, in float32, and keeps N / 4 times as
+            much; "reference" is the plain loop; "auto" is "triton" where that can run, else "fast".
 
     Returns:
         y (B, T, D) in the dtype of u, and the state (B, D, N) after each row's last counted step,
@@ -60,6 +62,10 @@ def selective_scan(
     dtype = accumulation_dtype(*inputs)
     u_, delta_, b_, c_, a_, before_, skipped_ = (z.to(dtype) for z in inputs)
     run = reference.selective_scan if backend == "reference" else fast.selective_scan
+    if wants_triton(backend, u, dtype) and u.numel() > 0 and a.numel() > 0:
+        from recurra.core.kernels.selective_scan import triton
+
+        run = triton.selective_scan
     with torch.autocast(u.device.type, enabled=False):
         y, last = run(u_, delta_, a_, b_, c_, before_)
         y = y if d is None else y + skipped_ * u_

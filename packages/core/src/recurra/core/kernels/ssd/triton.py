@@ -260,9 +260,10 @@ def _read(
             b + b_at[None, :] + n[:, None], mask=exists[None, :] & inside[:, None], other=0.0
         ).to(tl.float32)
         state_at = before + (place.to(tl.int64) * p_width + p[None, :]) * n_width + n[:, None]
-        state = tl.load(state_at, mask=(p < p_width)[None, :] & inside[:, None], other=0.0)
+        state_mask = (p < p_width)[None, :] & inside[:, None]
+        state = tl.load(state_at, mask=state_mask, other=0.0).to(tl.float32)
         scores += tl.dot(query, key, input_precision=PRECISION)
-        carried += tl.dot(query, state.to(tl.float32), input_precision=PRECISION)
+        carried += tl.dot(query, state, input_precision=PRECISION)
         start += BLOCK_N
 
     # The decay between steps j < i is made of sums of logarithms, never of their differences, which
