@@ -9,7 +9,7 @@ from recurra.speech.data.corpora import Corpus
 from recurra.speech.data.speaker_mixing import SpeakerMixingConfig, SpeakerMixtures
 from recurra.speech.data.speech_level import active_power, power_db
 
-CONFIG = SpeakerMixingConfig(seconds=1.0, level_db=(-40.0, -40.0))
+CONFIG = SpeakerMixingConfig(seconds=1.0, level_db=(-40.0, -40.0), speed_share=0.0)
 
 
 @pytest.fixture
@@ -33,6 +33,17 @@ def test_an_item_follows_from_seed_epoch_and_index(corpus):
     one, again, other = (mixtures[Draw(0, i)] for i in (3, 3, 4))
     assert torch.equal(one["voices"], again["voices"])
     assert not torch.equal(one["voices"], other["voices"])
+
+
+def test_a_voice_speaks_with_itself_at_a_speed_that_makes_another_of_it_only(corpus):
+    config = SpeakerMixingConfig(seconds=1.0, speed_share=0.8, voice_speed=(0.65, 1.4))
+    mixtures = SpeakerMixtures(corpus, config)
+    made = [mixtures.mix(np.random.default_rng(seed)) for seed in range(60)]
+    of_one = [mix.speeds for mix in made if mix.names[0] == mix.names[1]]
+    of_two = [mix.speeds for mix in made if mix.names[0] != mix.names[1]]
+    assert all(max(speeds) >= 1.25 * min(speeds) for speeds in of_one)
+    assert any(max(speeds) < 1.25 * min(speeds) for speeds in of_two)
+    assert len(of_one) > 5
 
 
 def test_a_loud_mixture_keeps_its_headroom(corpus):

@@ -19,6 +19,7 @@ from recurra.speech.data.mixing import HEADROOM, scale_to_active
 from recurra.speech.data.sources import SpeechSource, sounding_share
 
 _TRIES = 8
+DISTINCT_SPEEDS = 1.25
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class SpeakerMixingConfig:
         seed: another seed, other mixtures.
         seconds: length of a mixture.
         items: mixtures an epoch.
-        n_speakers: voices in each, all different.
+        n_speakers: voices in each, all different. A voice differs from itself at a speed that is
+            `DISTINCT_SPEEDS` times as high or more: its pitch is then another's.
         level_db: active level that the voices of a mixture are spread around.
         spread_db: how far the level of a voice is from that, up or down, at most.
-        speed_share: of the voices that are played at another speed, which makes others of them.
+        speed_share: of the voices that are played at another speed, which makes others of them:
+            recordings that may be given on hold few that speak in sentences.
         voice_speed: that speed.
         least_speaking: share of its time that each voice is heard.
     """
@@ -43,8 +46,8 @@ class SpeakerMixingConfig:
     n_speakers: int = 2
     level_db: tuple[float, float] = (-35.0, -20.0)
     spread_db: float = 2.5
-    speed_share: float = 0.5
-    voice_speed: tuple[float, float] = (0.85, 1.2)
+    speed_share: float = 0.8
+    voice_speed: tuple[float, float] = (0.65, 1.4)
     least_speaking: float = 0.3
 
     def __post_init__(self) -> None:
@@ -56,11 +59,12 @@ class SpeakerMixingConfig:
 
 @dataclass(frozen=True)
 class SpeakerMixture:
-    """A mixture (T,) and its voices (S, T), which add up to it, with their names."""
+    """A mixture (T,) and its voices (S, T), which add up to it, with their names and speeds."""
 
     mixture: np.ndarray
     voices: np.ndarray
     names: tuple[str, ...]
+    speeds: tuple[float, ...]
 
 
 class SpeakerMixtures(Dataset):
@@ -96,29 +100,33 @@ class SpeakerMixtures(Dataset):
         """The mixture that a generator leads to."""
         config = self.config
         level_db = rng.uniform(*config.level_db)
-        names: list[str] = []
-        while len(names) < config.n_speakers:
-            name = self.speech.draw_voice(rng)
-            if name not in names:
-                names.append(name)
+        speakers: list[tuple[str, float]] = []
+        while len(speakers) < config.n_speakers:
+            drawn = self.speech.draw_voice(rng), self._draw_speed(rng)
+            if all(_differ(drawn, other) for other in speakers):
+                speakers.append(drawn)
         voices = np.stack(
             [
                 scale_to_active(
-                    self._speak(rng, name),
+                    self._speak(rng, name, speed),
                     level_db + rng.uniform(-config.spread_db, config.spread_db),
                 )
-                for name in names
+                for name, speed in speakers
             ]
         )
         mixture = voices.sum(axis=0)
         scale = np.float32(min(1.0, HEADROOM / np.abs(mixture).max()))
-        return SpeakerMixture(mixture * scale, voices * scale, tuple(names))
+        names, speeds = zip(*speakers, strict=True)
+        return SpeakerMixture(mixture * scale, voices * scale, names, speeds)
 
-    def _speak(self, rng: np.random.Generator, name: str) -> np.ndarray:
+    def _draw_speed(self, rng: np.random.Generator) -> float:
+        """The speed that a voice is played at."""
+        if rng.random() >= self.config.speed_share:
+            return 1.0
+        return float(np.exp(rng.uniform(*np.log(self.config.voice_speed))))
+
+    def _speak(self, rng: np.random.Generator, name: str, speed: float) -> np.ndarray:
         """Speech of a voice (T,), drawn again while it says too little."""
-        speed = 1.0
-        if rng.random() < self.config.speed_share:
-            speed = float(np.exp(rng.uniform(*np.log(self.config.voice_speed))))
         for _ in range(_TRIES):
             audio = at_speed(
                 lambda length: self.speech.draw(rng, length, voice=name).audio, self.length, speed
@@ -126,3 +134,9 @@ class SpeakerMixtures(Dataset):
             if sounding_share(audio) >= self.config.least_speaking:
                 break
         return audio
+
+
+def _differ(one: tuple[str, float], other: tuple[str, float]) -> bool:
+    """Whether two (voice, speed) are not taken for one speaker."""
+    speeds = sorted((one[1], other[1]))
+    return one[0] != other[0] or speeds[1] >= DISTINCT_SPEEDS * speeds[0]
