@@ -1,4 +1,4 @@
-"""Logs as the field's repositories hand them on; `recsys_quality.py` and `recsys_extend.py` use it.
+"""Logs as the field's repositories hand them on, which `recsys_quality.py` takes.
 
 | form | is of |
 |---|---|
