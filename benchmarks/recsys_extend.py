@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="changes of the recipe")
     parser.add_argument("--model", choices=RECIPES, default="bert4rec")
     parser.add_argument("--budget", type=float, default=2.0, help="CPU minutes of a training")
-    parser.add_argument("--epochs", type=int, default=5, help="of extend")
+    parser.add_argument("--epochs", type=int, default=3, help="of extend")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keeps the models")
     asked = parser.parse_intermixed_args()
