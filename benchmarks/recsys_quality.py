@@ -73,9 +73,10 @@ class Study:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         begun = self._read("asked.json")
-        if begun not in (None, asked):
+        if begun is None:
+            self._write("asked.json", asked)
+        elif begun != asked:
             raise RecurraError(f"{folder} was begun with {begun}; take another --folder")
-        self._write("asked.json", asked)
 
     def results(self) -> list[Result]:
         """What is done, the rules first."""
