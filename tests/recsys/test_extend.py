@@ -7,7 +7,7 @@ from recurra.core.cli import run
 from recurra.recsys import Recommender
 from recurra.recsys.cli import PACKAGE, app
 from recurra.recsys.data import Interactions
-from recurra.recsys.extend import grow_model, join_logs
+from recurra.recsys.extend import grow_model, join_logs, with_replay
 from recurra.recsys.models import Bert4Rec, Bert4RecConfig, SasRec, SasRecConfig
 from recurra.recsys.neural import NetworkScorer
 
@@ -70,6 +70,16 @@ def test_a_new_item_begins_as_the_mean_of_its_old_neighbours(model, log, new):
     torch.testing.assert_close(table[joined.number(["kettle"])[0]], around)
     torch.testing.assert_close(table[joined.number(["pan"])[0]], pot)
     torch.testing.assert_close(table[grown.mask_id], old[model.mask_id], rtol=0, atol=0)
+
+
+def test_as_many_other_users_are_learnt_again_as_have_new_events():
+    touched = np.array([7, 2, 30])
+    learnt = with_replay(touched, 31, seed=0)
+    assert learnt.tolist() == sorted(set(learnt.tolist()))
+    assert len(learnt) == 6
+    assert set(touched) < set(learnt.tolist()) <= set(range(31))
+    assert with_replay(touched, 31, seed=1).tolist() != learnt.tolist()
+    assert with_replay(np.array([1, 0, 2]), 4, seed=0).tolist() == [0, 1, 2, 3]
 
 
 def test_an_extended_model_knows_new_users_and_items(model, log, tmp_path, capsys):

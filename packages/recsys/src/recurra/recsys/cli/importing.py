@@ -74,7 +74,7 @@ def extend(
     weight_min: WeightMinOption = None,
     epochs: Annotated[
         int, typer.Option(min=0, help="Times that histories with new events are seen; 0: none.")
-    ] = 5,
+    ] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of order and masks.")] = 0,
     run_folder: Annotated[
         Path | None,
@@ -85,8 +85,8 @@ def extend(
     """Extend a model by a log of what came since: new events, new users, new items.
 
     Whatever was known keeps its place. A new item begins as the mean of the items around it; then
-    the histories with new events are learnt. With --epochs 0 nothing is learnt, and old items score
-    as they did, to the bit.
+    the histories with new events, and as many others, are learnt. With --epochs 0 nothing is
+    learnt, and old items score as they did, to the bit.
 
     \b
     Examples:
