@@ -28,10 +28,12 @@ class Histories:
 
     @property
     def n_users(self) -> int:
+        """How many users there are."""
         return len(self.offsets) - 1
 
     @property
     def n_items(self) -> int:
+        """V, the largest number of an item."""
         return int(self.sequence.max())
 
     def without_last(self, n: int) -> list[np.ndarray]:
@@ -60,9 +62,11 @@ class CpuClock:
         self._start = 0.0
 
     def start(self) -> None:
+        """Let it run."""
         self._start = time.process_time()
 
     def stop(self) -> None:
+        """Add what it ran."""
         self.seconds += time.process_time() - self._start
 
 

@@ -1,8 +1,8 @@
 """RecBole's BERT4Rec, run by recsys_peers.py in an environment of its own; see recsys_peer_jobs.py.
 
 RecBole's loaders, model and training loop, which is stopped after each part of the time to make
-lists. It makes a sample of each beginning of each history. Two things are put back so that it runs:
-names that NumPy 2 took away, and torch.load of its own files.
+lists. It makes a sample of each beginning of each history. Names that NumPy 2 took away are put
+back, without which it cannot be imported.
 """
 
 import logging
@@ -14,14 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
-for name, kind in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):
-    if not hasattr(np, name):
-        setattr(np, name, kind)
-
-from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
 
 from recsys_peer_jobs import CpuClock, Histories, answer_jobs, top_lists
 
@@ -44,6 +36,11 @@ class Peer:
         self, job: str, model: str, batch: int, lr: float, dropout: float, seed: int, seconds: float
     ) -> Iterator[dict[str, Any]]:
         """Train for so many CPU seconds: the lists of everyone, now and then."""
+        put_names_back()
+        from recbole.config import Config
+        from recbole.data import create_dataset, data_preparation
+        from recbole.utils import get_model, get_trainer, init_seed
+
         with tempfile.TemporaryDirectory() as folder:
             write_log(self.histories, Path(folder))
             config = Config(model, "log", config_dict=settings(folder, batch, lr, dropout, seed))
@@ -94,6 +91,13 @@ class Peer:
             ):
                 found[row] = items
         return found
+
+
+def put_names_back() -> None:
+    """Names of NumPy 1."""
+    for name, kind in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):
+        if not hasattr(np, name):
+            setattr(np, name, kind)
 
 
 def write_log(histories: Histories, folder: Path) -> None:

@@ -28,9 +28,11 @@ class Timing(Callback):
     """Lets the clock run while there are batches; Lightning copies it, so the clock is no part."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Start it."""
         CLOCK.start()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stop it."""
         CLOCK.stop()
 
 
@@ -49,18 +51,18 @@ class Peer:
         """What a job gives.
 
         "time training" of `batch` and `batches`: CPU seconds of so many updates;
-        "time lists" of `users`: CPU seconds of a list for each of so many;
+        "time lists": CPU seconds of a list for everyone;
         "learn": see `learn`.
         """
         if job == "time training":
             yield {"cpu_seconds": self.time_training(**options)}
         elif job == "time lists":
-            users = self.users[: options["users"]]
-            yield self.lists(next(iter(self.timed.values())), self.valid_and_before, users)
+            yield self.lists(next(iter(self.timed.values())), self.valid_and_before)
         else:
             yield from self.learn(**options)
 
     def time_training(self, batch: int, batches: int) -> float:
+        """CPU seconds of so many updates of a model that has learnt before."""
         if batch not in self.timed:
             model = build("bert4rec", batch, lr=1e-3, dropout=0.1, batches=batches)
             model.fit_partial(self.train, min_epochs=1, max_epochs=1)  # warms up
@@ -79,16 +81,20 @@ class Peer:
             network.fit_partial(self.train, min_epochs=4, max_epochs=4)
             yield {
                 "cpu_seconds": CLOCK.seconds - start,
-                "valid": self.lists(network, self.train, self.users)["lists"],
-                "test": self.lists(network, self.valid_and_before, self.users)["lists"],
+                "valid": self.lists(network, self.train)["lists"],
+                "test": self.lists(network, self.valid_and_before)["lists"],
             }
 
-    def lists(self, model: Any, dataset: Dataset, users: np.ndarray) -> dict[str, Any]:
+    def lists(self, model: Any, dataset: Dataset) -> dict[str, Any]:
+        """The best items of everyone, and the CPU seconds of finding them."""
         start = time.process_time()
-        found = model.recommend(users=users, dataset=dataset, k=K, filter_viewed=True)
+        found = model.recommend(users=self.users, dataset=dataset, k=K, filter_viewed=True)
         seconds = time.process_time() - start
         lists = found.groupby(Columns.User)[Columns.Item].apply(list)
-        return {"cpu_seconds": seconds, "lists": [list(map(int, lists[user])) for user in users]}
+        return {
+            "cpu_seconds": seconds,
+            "lists": [list(map(int, lists[user])) for user in self.users],
+        }
 
 
 def data_set(histories: list[np.ndarray]) -> Dataset:

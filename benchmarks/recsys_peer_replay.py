@@ -35,9 +35,11 @@ class Timing(Callback):
         self.clock = CpuClock()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Start it."""
         self.clock.start()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stop it."""
         self.clock.stop()
 
 
@@ -54,7 +56,6 @@ class Peer:
             is_seq=True,
             feature_hint=FeatureHint.ITEM_ID,
             cardinality=histories.n_items,
-            padding_value=histories.n_items,
             embedding_dim=64,
         )
         self.schema = TensorSchema([item])
@@ -104,6 +105,7 @@ class Peer:
 
     @torch.no_grad()
     def lists(self, network: Bert4Rec, without: int) -> list[list[int]]:
+        """Lists by our numbers, from RePlay's own scores of all items."""
         asked = Bert4RecPredictionDataset(self.data_set(without), LENGTH)
         seen, found = self.histories.without_last(without), []
         for start, batch in enumerate(DataLoader(asked, 256)):

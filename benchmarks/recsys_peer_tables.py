@@ -39,10 +39,12 @@ class Run:
 
     @classmethod
     def from_json(cls, line: str) -> "Run":
+        """Read a line of records."""
         found = json.loads(line)
         return cls(found["system"], found["seed"], [Point(**point) for point in found["points"]])
 
     def to_json(self) -> str:
+        """A line of records."""
         return json.dumps(asdict(self))
 
     @property
@@ -89,7 +91,8 @@ def print_runs(runs: Sequence[Run]) -> None:
         taken = ours[seed].seconds_to(best.valid)
         shares.append(float("inf") if taken is None else taken / best.cpu_seconds)
         said = "never" if taken is None else f"{taken:.1f}"
-        rows.append([seed, f"{best.valid:.4f}", f"{best.cpu_seconds:.1f}", said, f"{shares[-1]:.2f}"])
+        share = f"{shares[-1]:.2f}"
+        rows.append([seed, f"{best.valid:.4f}", f"{best.cpu_seconds:.1f}", said, share])
     if rows:
         print_table(rows, ["seed", f"best valid of {PEER}", "CPU s", "CPU s of ours", "share"])
         print(f"median share: {median(shares):.2f}")

@@ -1,4 +1,4 @@
-"""BERT4Rec of recurra-recsys beside that of RecTools, RecBole and RePlay: speed, and NDCG over time.
+"""BERT4Rec here, in RecTools, RecBole and RePlay beside each other: speed, and NDCG over time.
 
     uv run python benchmarks/recsys_peers.py speed ml-100k.inter
     uv run python benchmarks/recsys_peers.py learn ml-100k.inter --records peers.jsonl \
@@ -69,8 +69,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     speed = commands.add_parser("speed", help="users a CPU second, ours and RecTools'")
-    speed.add_argument("--rows", type=int, default=512, help="histories of a measured training")
-    speed.add_argument("--users", type=int, default=2048, help="users who get lists at most")
+    speed.add_argument("--rows", type=int, default=512, help="histories that RecTools is timed on")
     speed.add_argument("--rounds", type=int, default=3)
     speed.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="of RecTools")
     learning = commands.add_parser("learn", help="NDCG@10 over CPU seconds")
@@ -104,7 +103,8 @@ class Peer:
 
     def answers(self, job: str, **options: Any) -> Iterator[Any]:
         """Do a job: what the script answers, as it comes."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         print(json.dumps({"job": job, **options}), file=self.process.stdin, flush=True)
         for line in self.process.stdout:
             found = json.loads(line)
@@ -147,7 +147,6 @@ def measure_speeds(asked: argparse.Namespace) -> dict[str, dict[str, float]]:
     log = last_events(read(asked.log), LENGTH + 2)
     print(f"{asked.log}: {log.n_users} users, {log.n_items} items", file=sys.stderr)
     ours, taken = Ours(log), dict[str, list[float]]()
-    users = min(asked.users, log.n_users)
     with tempfile.TemporaryDirectory() as folder:
         histories = write_histories(log, Path(folder))
         with Peer("rectools", asked.environments, histories) as peer:
@@ -158,10 +157,10 @@ def measure_speeds(asked: argparse.Namespace) -> dict[str, dict[str, float]]:
                     name = f"training, RecTools, batches of {batch}"
                     taken.setdefault(name, []).append(rows / found["cpu_seconds"])
                 name = f"training, ours, batches of {ours.batch_size}"
-                taken.setdefault(name, []).append(ours.training_speed())
-                (found,) = peer.answers("time lists", users=users)
-                taken.setdefault("lists, RecTools", []).append(users / found["cpu_seconds"])
-                taken.setdefault("lists, ours", []).append(ours.list_speed(users))
+                taken.setdefault(name, []).append(ours.training_speed(4 * asked.rows))
+                (found,) = peer.answers("time lists")
+                taken.setdefault("lists, RecTools", []).append(log.n_users / found["cpu_seconds"])
+                taken.setdefault("lists, ours", []).append(ours.list_speed())
     return {
         work: {
             name.removeprefix(f"{work}, "): median(values)
@@ -205,9 +204,7 @@ def learn(asked: argparse.Namespace) -> list[Run]:
 def judged(found: dict[str, Any], split: Any) -> Point:
     """NDCG@10 of a peer's lists."""
     valid, test = split.valid.targets.tolist(), split.test.targets.tolist()
-    return Point(
-        found["cpu_seconds"], ndcg_of(found["valid"], valid), ndcg_of(found["test"], test)
-    )
+    return Point(found["cpu_seconds"], ndcg_of(found["valid"], valid), ndcg_of(found["test"], test))
 
 
 def ndcg_of(lists: list[list[int]], targets: list[int]) -> float:
