@@ -73,10 +73,12 @@ def parse_options() -> argparse.Namespace:
     speed.add_argument("--rounds", type=int, default=3)
     speed.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="of RecTools")
     learning = commands.add_parser("learn", help="NDCG@10 over CPU seconds")
-    learning.add_argument("--seconds", type=float, default=240, help="CPU seconds of a training")
+    learning.add_argument(
+        "--seconds", type=float, default=240, help="CPU seconds of a peer's training"
+    )
     learning.add_argument("--seeds", type=int, nargs="+", default=[0])
     learning.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    learning.add_argument("--epochs", type=int, help="of ours, which end its learning rate")
+    learning.add_argument("--epochs", type=int, help="of ours, over which its learning rate falls")
     learning.add_argument("--records", type=Path, required=True, help="a file of trainings")
     learning.add_argument("--plot", type=Path, help="an .svg, .png or .pdf")
     for command in (speed, learning):
@@ -189,7 +191,7 @@ def learn(asked: argparse.Namespace) -> list[Run]:
             where, job = SYSTEMS[name]
             start = time.perf_counter()
             if where == "ours":
-                points = learn_here(split, job["model"], seed, asked.seconds, asked.epochs)
+                points = learn_here(split, job["model"], seed, asked.epochs)
             else:
                 with Peer(where, asked.environments, histories) as peer:
                     answers = peer.answers("learn", **job, seed=seed, seconds=asked.seconds)

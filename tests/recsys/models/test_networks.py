@@ -88,8 +88,8 @@ def test_attention_that_drops_weights_is_the_fused_one_but_for_those(causal):
     x, items = torch.randn(3, 8, 8), ROWS
     rows = Rows(items, items > 0)
     fused = attention.eval()(x, rows)[0]
-    several = torch.stack([attention.train()(x, rows)[0] for _ in range(2000)]).mean(dim=0)
-    torch.testing.assert_close(several, fused, rtol=0, atol=0.03)
+    several = torch.stack([attention.train()(x, rows)[0] for _ in range(500)]).mean(dim=0)
+    torch.testing.assert_close(several, fused, rtol=0, atol=0.06)
     attention.dropout.p = 1e-6
     torch.testing.assert_close(attention(x, rows)[0], fused, rtol=1e-4, atol=1e-4)
 

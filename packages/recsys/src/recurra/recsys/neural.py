@@ -8,12 +8,11 @@ from torch import Tensor
 
 from recurra.recsys.models import NextItemModel
 
-# Lengths of rows take these sizes only, and so many rows of a length are a batch, so that a
-# history's scores are the same to the bit alone, in a batch and in a server: matrix products round
-# by shape. Eight rows cost a lone one twice its time, and a full batch a quarter more than 64 rows
-# at once would; of short rows more are as quick.
+# Rows of a batch and their lengths take these sizes only, so that a history's scores are the same
+# to the bit alone, in a batch and in a server: matrix products round by shape. Eight rows cost a
+# lone one twice its time, and a full batch a quarter more than 64 rows at once would.
+ROWS = 8
 LENGTHS = (8, 16, 24, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024)
-LEAST_ROWS, LEAST_STEPS = 8, 512
 
 
 class NetworkScorer:
@@ -51,10 +50,9 @@ class NetworkScorer:
         padded = np.array([_padded_length(len(row), max_len) for row in asked])
         for length in np.unique(padded[padded > 0]):
             places = np.flatnonzero(padded == length)
-            size = max(LEAST_ROWS, LEAST_STEPS // int(length))
-            for start in range(0, len(places), size):
-                rows = places[start : start + size]
-                values = self._read_rows(network, [asked[row] for row in rows], size, int(length))
+            for start in range(0, len(places), ROWS):
+                rows = places[start : start + ROWS]
+                values = self._read_rows(network, [asked[row] for row in rows], int(length))
                 found[rows] = values[: len(rows)]
         return found
 
@@ -62,11 +60,10 @@ class NetworkScorer:
         self,
         network: Callable[[Tensor, Tensor], Tensor],
         asked: Sequence[np.ndarray],
-        size: int,
         length: int,
     ) -> np.ndarray:
-        items = np.zeros((size, length), np.int64)
-        at = np.zeros(size, np.int64)
+        items = np.zeros((ROWS, length), np.int64)
+        at = np.zeros(ROWS, np.int64)
         items[:, 0] = 1  # rows that are not asked for
         for row, history in enumerate(asked):
             items[row, : len(history)] = history

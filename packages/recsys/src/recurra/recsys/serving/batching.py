@@ -11,9 +11,7 @@ from recurra.recsys.serving.limits import RequestError, ServeLimits
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
 
-LEAST = (
-    8  # queries that cost the network about as much as one, see `recurra.recsys.neural.LEAST_ROWS`
-)
+LEAST = 8  # queries that cost the network about as much as one, see `recurra.recsys.neural.ROWS`
 PAUSE = 0.1  # seconds that a batch may keep the server from reading, refusing and writing
 
 
