@@ -86,10 +86,10 @@ class RotaryEmbedding(nn.Module):
         turned, rest = x[..., : self.dim].to(dtype), x[..., self.dim :]
         if self.pairs == "interleaved" and not torch.compiler.is_exporting():
             # One complex product a pair, several times as fast as the terms; ONNX has none.
-            numbers = torch.view_as_complex(turned.unflatten(-1, (-1, 2)).contiguous())
+            numbers = torch.view_as_complex(torch.unflatten(turned, -1, (-1, 2)).contiguous())
             turned = torch.view_as_real(numbers * torch.complex(cos, sin)).flatten(-2)
         elif self.pairs == "interleaved":
-            first, second = turned.unflatten(-1, (-1, 2)).unbind(-1)
+            first, second = torch.unflatten(turned, -1, (-1, 2)).unbind(-1)
             both = (first * cos - second * sin, second * cos + first * sin)
             turned = torch.stack(both, dim=-1).flatten(-2)
         else:
