@@ -41,6 +41,14 @@ def test_a_list_has_as_many_items_as_there_are_and_never_what_was_seen():
     assert items.tolist() == []
 
 
+def test_lists_come_in_the_order_of_the_histories_and_rules_go_with_them():
+    histories = [np.arange(1, 1 + n % 4, dtype=np.int32) for n in range(150)]  # over some blocks
+    rules = [top_k if n % 3 else lambda scores, k: [top_k(scores, 1)[0]] for n in range(150)]
+    found = recommend_items(Fixed(5, 4, 3, 2, 1), histories, 5, choose=rules)
+    for n, (items, _) in enumerate(found):
+        assert items.tolist() == list(range(1 + n % 4, 6))[: 5 if n % 3 else 1]
+
+
 def test_seen_items_are_out_of_the_ranking_but_for_the_right_one():
     log = log_of("ab", "ab")  # a is 1, b is 2
     holdout = Holdout(log, np.array([3, 1], np.int32))

@@ -68,6 +68,33 @@ def test_one_step_alone_scores_as_among_all(kind, variant):
 
 
 @pytest.mark.parametrize(("kind", "variant"), EVERY, ids=str)
+def test_some_steps_of_rows_are_what_they_are_among_all(kind, variant):
+    model = network(kind, {**variant, "dropout": 0.0, "attention_dropout": 0.0}).train()
+    model.requires_grad_(False).item_embedding.weight.requires_grad_()
+    some = torch.tensor([1, 4, 6, 7, 8 + 3, 16])  # of the rows 4, 1 and 1
+    seen = []
+    for places in (some, torch.arange(24)):
+        hidden = model(ROWS, places)
+        hidden = hidden if len(hidden) == 6 else hidden[some]
+        (gradient,) = torch.autograd.grad(hidden.square().sum(), model.item_embedding.weight)
+        seen.append((hidden, gradient))
+    torch.testing.assert_close(*seen, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_that_drops_weights_is_the_fused_one_but_for_those(causal):
+    torch.manual_seed(0)
+    attention = Attention(8, 2, dropout=0.2, causal=causal, rotary=True)
+    x, items = torch.randn(3, 8, 8), ROWS
+    rows = Rows(items, items > 0)
+    fused = attention.eval()(x, rows)[0]
+    several = torch.stack([attention.train()(x, rows)[0] for _ in range(500)]).mean(dim=0)
+    torch.testing.assert_close(several, fused, rtol=0, atol=0.06)
+    attention.dropout.p = 1e-6
+    torch.testing.assert_close(attention(x, rows)[0], fused, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "variant"), EVERY, ids=str)
 def test_every_parameter_has_a_gradient(kind, variant):
     model = network(kind, {**variant, "dropout": 0.0})
     repeats = torch.tensor([[1, 2, 3, 1, 2, 3, 1, 2]])

@@ -12,7 +12,7 @@ from recurra.recsys.models import NextItemModel
 # to the bit alone, in a batch and in a server: matrix products round by shape. Eight rows cost a
 # lone one twice its time, and a full batch a quarter more than 64 rows at once would.
 ROWS = 8
-LENGTHS = (8, 16, 32, 64, 128, 256, 512, 1024)
+LENGTHS = (8, 16, 24, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
 class NetworkScorer:

@@ -82,15 +82,20 @@ def recommend_items(
         k: how many.
         choose: `top_k`, or a rule of the same form, or one for each history.
     """
-    lists: ItemLists = []
-    for start in range(0, len(histories), BLOCK):
-        block = histories[start : start + BLOCK]
+    # Histories of like lengths together, so that a network fills few of them up.
+    order = np.argsort([len(history) for history in histories], kind="stable")
+    lists: ItemLists = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(histories)
+    for start in range(0, len(order), BLOCK):
+        places = order[start : start + BLOCK].tolist()
+        block = [histories[place] for place in places]
         scores = candidate_scores(scorer, block, filter_seen=filter_seen)
         if isinstance(choose, Sequence):
-            for row, rule in zip(scores, choose[start : start + BLOCK], strict=True):
-                lists += rule(row[None], k)
+            rules = [choose[place] for place in places]
+            found = [rule(row[None], k)[0] for row, rule in zip(scores, rules, strict=True)]
         else:
-            lists += choose(scores, k)
+            found = choose(scores, k)
+        for place, best in zip(places, found, strict=True):
+            lists[place] = best
     return lists
 
 

@@ -224,8 +224,16 @@ def train(
     torch.manual_seed(config.seed)
     model = start or build_model(config, split.train)
     batches = build_batches(config, split.train)
-    steps = config.epochs * len(batches)
-    settings = FitConfig(
+    task = NextItemTask(model, batches, split.valid, config)
+    result = fit(task, fit_config(config, len(batches)), run_folder, progress=progress)
+    best = run_folder / "best"
+    return load_model(best) if best.is_dir() else model.eval(), result
+
+
+def fit_config(config: TrainConfig, updates: int) -> FitConfig:
+    """How a run of so many updates an epoch goes."""
+    steps = config.epochs * updates
+    return FitConfig(
         seed=config.seed,
         max_steps=steps,
         batch_size=1,  # a batch is one item of the dataset
@@ -241,10 +249,6 @@ def train(
         checkpoint_every=max(1, steps // config.validations),
         threads=config.threads,
     )
-    task = NextItemTask(model, batches, split.valid, config)
-    result = fit(task, settings, run_folder, progress=progress)
-    best = run_folder / "best"
-    return load_model(best) if best.is_dir() else model.eval(), result
 
 
 def build_model(config: TrainConfig, log: Interactions) -> NextItemModel:

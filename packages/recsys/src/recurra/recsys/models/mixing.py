@@ -1,6 +1,6 @@
 """What lets the steps of a history see each other: attention, or a causal layer of the core.
 
-Each maps x (B, T, C) to y of the same shape, or (B, 1, C) where one step is wanted, and from the
+Each maps x (B, T, C) to y of the same shape, or (B, Q, C) where Q steps are wanted, and from the
 state before the first event to that behind the last: see "Streaming" in docs/conventions.md. Here
 None is no state, which spares the count of steps, and an empty one the beginning of a stream.
 Attention streams nothing, and its state is empty.
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.core.layers import NGramHead, RotaryEmbedding
+from recurra.recsys.models.dropout import Dropout
 
 State = dict[str, Tensor]
 
@@ -24,7 +25,7 @@ class Rows:
     Attributes:
         items: (B, T) int64, filled up by zeros.
         inside: (B, T) bool, the steps that are items; None where all are.
-        at: (B,) int64, the only step of each row that is wanted; None wants all.
+        at: (B, Q) int64, the only steps of each row that are wanted; None wants all.
     """
 
     items: Tensor
@@ -32,10 +33,10 @@ class Rows:
     at: Tensor | None = None
 
     def wanted(self, x: Tensor) -> Tensor:
-        """The steps of x (B, T, C) that are wanted: x itself, or (B, 1, C)."""
+        """The steps of x (B, T, C) that are wanted: x itself, or (B, Q, C)."""
         if self.at is None:
             return x
-        return x[torch.arange(x.shape[0], device=x.device), self.at].unsqueeze(1)
+        return x.gather(1, self.at[..., None].expand(-1, -1, x.shape[2]))
 
     def lengths(self, state: State | None) -> Tensor | None:
         """How many steps of each row count (B,), where a state goes on; else None.
@@ -69,7 +70,7 @@ class Attention(nn.Module):
         if d_model % n_heads:
             raise ValueError(f"d_model {d_model} does not divide into {n_heads} heads")
         self.n_heads = n_heads
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.causal = causal
         self.query_key_value = nn.Linear(d_model, 3 * d_model)
         self.output = nn.Linear(d_model, d_model)
@@ -78,32 +79,61 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rows: Rows, state: State | None = None) -> tuple[Tensor, State]:
         """Attend within x (B, T, C); there is no state."""
         at = rows.at
-        if at is None:
-            q, k, v = self._heads(self.query_key_value(x)).unbind(2)  # each (B, T, H, D)
-        else:
-            width = x.shape[2]
-            weight, bias = self.query_key_value.weight, self.query_key_value.bias
-            wanted = rows.wanted(x)
-            q = self._heads(functional.linear(wanted, weight[:width], bias[:width])).squeeze(2)
-            k, v = self._heads(functional.linear(x, weight[width:], bias[width:])).unbind(2)
-        if self.turn is not None:
-            start = torch.zeros(1, dtype=torch.int64, device=x.device)
-            q = self.turn.rotate(q, start if at is None else at)
-            k = self.turn.rotate(k, start)
+        q, k, v = self._project(x, rows)  # (B, T or Q, H, D), (B, T, H, D) twice
         # Rows are filled up at their ends, which no step that counts sees if it looks back only.
-        mask = rows.inside
+        mask = None if rows.inside is None else rows.inside[:, None]  # (B, 1 or Q, T)
         if self.causal:
             steps = torch.arange(x.shape[1], device=x.device)
-            mask = None if at is None else steps <= at[:, None]
-        attended = functional.scaled_dot_product_attention(
+            mask = None if at is None else steps <= at[..., None]
+        attended = self._attend(
             q.transpose(1, 2),
             k.transpose(1, 2),
             v.transpose(1, 2),
-            attn_mask=None if mask is None else mask[:, None, None, :],
+            None if mask is None else mask[:, None],
             is_causal=self.causal and at is None,
-            dropout_p=self.dropout if self.training else 0.0,
         )
         return self.output(attended.transpose(1, 2).flatten(2)), {}
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: bool
+    ) -> Tensor:
+        """What queries (B, H, Q, D) find: torch's fused attention, but on a CPU that drops weights.
+
+        Torch's own would draw a random number for each of them there, see `Dropout`.
+        """
+        dropped = self.dropout.p if self.training else 0.0
+        if dropped == 0 or q.device.type != "cpu":
+            return functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=is_causal, dropout_p=dropped
+            )
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if is_causal:
+            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        return self.dropout(scores.softmax(dim=-1)) @ v
+
+    def _project(self, x: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the wanted steps, keys and values of all, turned by their places if asked."""
+        if rows.at is None:
+            every = self._heads(self.query_key_value(x))  # (B, T, 3, H, D)
+            q, k = self._turned(every[:, :, :2]).unbind(2)
+            return q, k, every[:, :, 2]
+        width = x.shape[2]
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        q = self._heads(functional.linear(rows.wanted(x), weight[:width], bias[:width]))
+        k, v = self._heads(functional.linear(x, weight[width:], bias[width:])).unbind(2)
+        # Each wanted step is turned as a row of its own, which begins at its place.
+        alone = self._turned(q.flatten(0, 1)[:, None], rows.at.flatten())
+        return alone.view_as(q).squeeze(2), self._turned(k), v
+
+    def _turned(self, x: Tensor, position: Tensor | None = None) -> Tensor:
+        """Turn x (B, T, ...), whose first steps are at `position` (B,), or all at 0."""
+        if self.turn is None:
+            return x
+        if position is None:
+            position = torch.zeros(1, dtype=torch.int64, device=x.device)
+        return self.turn.rotate(x, position)
 
     def _heads(self, x: Tensor) -> Tensor:
         """Split (B, T, n * C) into (B, T, n, H, D)."""

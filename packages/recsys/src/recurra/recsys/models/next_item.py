@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from recurra.core.layers import Mamba2, NGramHead, PrefixAttention
 from recurra.core.pretrained import Pretrained
+from recurra.recsys.models.dropout import Dropout
 from recurra.recsys.models.mixing import (
     Attention,
     BesideNGrams,
@@ -109,7 +110,7 @@ class NextItemModel(Pretrained):
         self.item_embedding = nn.Embedding(rows, config.d_model, padding_idx=PAD)
         if config.positions in ("learned", "inverse"):
             self.position_embedding = nn.Embedding(config.max_len, config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(_layer(config, self.causal) for _ in range(config.n_layers))
         after = config.layer == "post-norm"
         self.last_norm = nn.Identity() if after else nn.LayerNorm(config.d_model, config.norm_eps)
@@ -125,10 +126,13 @@ class NextItemModel(Pretrained):
             (M, C), whose products with `output_table`, and `output_bias` if there is one, are the
             scores.
         """
-        return self.project(self.encode(items).flatten(0, 1)[places])
+        if 2 * len(places) > items.numel():
+            return self.project(self.encode(items).flatten(0, 1)[places])
+        at, found = _by_rows(places, items)
+        return self.project(self.encode(items, at).flatten(0, 1)[found])
 
     def encode(self, items: Tensor, at: Tensor | None = None) -> Tensor:
-        """Return the last layer's output, (B, T, C), or (B, 1, C) at one step of each row (B,)."""
+        """Return the last layer's output, (B, T, C), or (B, Q, C) at steps of each row (B, Q)."""
         inside = items != PAD
         # What is exported has to hold for rows that are filled up, too.
         full = not torch.compiler.is_exporting() and bool(inside.all())
@@ -149,7 +153,7 @@ class NextItemModel(Pretrained):
         Returns:
             (B, C), see `forward`.
         """
-        return self.project(self.encode(items, at).squeeze(1))
+        return self.project(self.encode(items, at[:, None]).squeeze(1))
 
     def score(self, items: Tensor, at: Tensor) -> Tensor:
         """Score every item at one step of each row: the scores of `query`.
@@ -240,6 +244,24 @@ class NextItemModel(Pretrained):
                 nn.init.zeros_(module.bias)
             if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 nn.init.zeros_(module.weight[module.padding_idx])
+
+
+def _by_rows(places: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Places (M,) in the flattened items (B, T) as steps of each row.
+
+    Returns:
+        (B, Q) int64 steps, Q the most that a row has, step 0 where it has fewer; and (M,) int64,
+        where each place stands in those, flattened.
+    """
+    n_rows, length = items.shape
+    rows = places // length
+    counts = torch.bincount(rows, minlength=n_rows)
+    most = int(counts.max())
+    before = (counts.cumsum(0) - counts)[rows]  # how many places the rows above have
+    found = rows * most + torch.arange(len(places), device=places.device) - before
+    at = places.new_zeros(n_rows * most)
+    at[found] = places % length
+    return at.view(n_rows, most), found
 
 
 def _layer(config: NetworkConfig, causal: bool) -> nn.Module:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.core.layers import SwiGLU
+from recurra.recsys.models.dropout import Dropout
 from recurra.recsys.models.mixing import Rows, State
 
 
@@ -45,10 +46,10 @@ class TransformerLayer(nn.Module):
         self.widen = nn.Linear(d_model, d_hidden)
         self.narrow = nn.Linear(d_hidden, d_model)
         self.norm = nn.LayerNorm(d_model, norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, rows: Rows, state: State | None = None) -> tuple[Tensor, State]:
-        """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
+        """Map x (B, T, C) to the same shape, or to (B, Q, C) where Q steps are wanted."""
         mixed, after = self.mixing(self.mixing_norm(x) if self.norm_first else x, rows, state)
         h = rows.wanted(x) + self.dropout(mixed)
         if self.norm_first:
@@ -87,10 +88,10 @@ class LigrLayer(nn.Module):
         self.network = SwiGLU(d_model, d_hidden, bias=False, dropout=dropout)
         self.norm = nn.LayerNorm(d_model, norm_eps)
         self.gate = nn.Linear(d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, rows: Rows, state: State | None = None) -> tuple[Tensor, State]:
-        """Map x (B, T, C) to the same shape, or to (B, 1, C) where one step is wanted."""
+        """Map x (B, T, C) to the same shape, or to (B, Q, C) where Q steps are wanted."""
         mixed, after = self.mixing(self.mixing_norm(x), rows, state)
         x = rows.wanted(x)
         h = x + self.mixing_gate(x).sigmoid() * self.dropout(mixed)
