@@ -41,6 +41,15 @@ def test_products_depend_on_the_distance_alone_after_a_million_steps(pairs):
     torch.testing.assert_close(products[1], products[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("begin", [0, 1, 2, 3])
+@pytest.mark.parametrize("shape", [(1, 4, 2), (1, 0, 2), (0, 4, 2), (2, 4, 3), (1, 1, 3)])
+def test_it_does_not_matter_where_in_memory_x_begins(begin, shape):
+    memory = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    x = memory[begin : begin + math.prod(shape)].reshape(shape)
+    y, _ = RotaryEmbedding(2)(x)
+    torch.testing.assert_close(y, RotaryEmbedding(2)(x.clone())[0], rtol=0, atol=0)
+
+
 def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="even"):
         RotaryEmbedding(3)

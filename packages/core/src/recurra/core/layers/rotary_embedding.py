@@ -85,8 +85,11 @@ class RotaryEmbedding(nn.Module):
         cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
         turned, rest = x[..., : self.dim].to(dtype), x[..., self.dim :]
         if self.pairs == "interleaved" and not torch.compiler.is_exporting():
-            # One complex product a pair, several times as fast as the terms; ONNX has none.
-            numbers = torch.view_as_complex(torch.unflatten(turned, -1, (-1, 2)).contiguous())
+            # One complex product a pair, several times as fast as the terms; ONNX has none. A view
+            # as complex numbers begins at an even place of its memory, as a copy does.
+            in_place = turned.is_contiguous() and turned.storage_offset() % 2 == 0
+            turned = turned if in_place else turned.clone(memory_format=torch.contiguous_format)
+            numbers = torch.view_as_complex(torch.unflatten(turned, -1, (-1, 2)))
             turned = torch.view_as_real(numbers * torch.complex(cos, sin)).flatten(-2)
         elif self.pairs == "interleaved":
             first, second = torch.unflatten(turned, -1, (-1, 2)).unbind(-1)
