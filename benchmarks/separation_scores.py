@@ -33,7 +33,7 @@ from recurra.speech.data.speaker_mixing import SpeakerMixingConfig, SpeakerMixtu
 from recurra.speech.metrics import Skipped, si_sdr
 from recurra.speech.separator import Separator
 
-CONFIG = SpeakerMixingConfig(seed=2026, seconds=4.0, speed_share=0.0)
+CONFIG = SpeakerMixingConfig(seed=2026, seconds=4.0).as_recorded()
 SPLITS: dict[str, Split] = {"seen": "train", "unseen": "test"}
 PITCH_HZ = 165.0  # between men's and women's voices
 PIECE = 5 * SAMPLE_RATE

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from recurra.speech.data.corpora import Corpus
 from recurra.speech.data.speaker_mixing import SpeakerMixingConfig, SpeakerMixtures
 from recurra.speech.data.speech_level import active_power, power_db
 
-CONFIG = SpeakerMixingConfig(seconds=1.0, level_db=(-40.0, -40.0), speed_share=0.0)
+CONFIG = SpeakerMixingConfig(seconds=1.0, level_db=(-40.0, -40.0)).as_recorded()
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def test_an_item_follows_from_seed_epoch_and_index(corpus):
 
 
 def test_a_voice_speaks_with_itself_at_a_speed_that_makes_another_of_it_only(corpus):
-    config = SpeakerMixingConfig(seconds=1.0, speed_share=0.8, voice_speed=(0.65, 1.4))
+    config = SpeakerMixingConfig(seconds=1.0, same_voice_share=0.3)
     mixtures = SpeakerMixtures(corpus, config)
     made = [mixtures.mix(np.random.default_rng(seed)) for seed in range(60)]
     of_one = [mix.speeds for mix in made if mix.names[0] == mix.names[1]]
@@ -44,6 +46,25 @@ def test_a_voice_speaks_with_itself_at_a_speed_that_makes_another_of_it_only(cor
     assert all(max(speeds) >= 1.25 * min(speeds) for speeds in of_one)
     assert any(max(speeds) < 1.25 * min(speeds) for speeds in of_two)
     assert len(of_one) > 5
+
+
+def test_all_mixtures_of_one_voice_each(corpus):
+    mixtures = SpeakerMixtures(corpus, SpeakerMixingConfig(seconds=1.0, same_voice_share=1.0))
+    for seed in range(10):
+        made = mixtures.mix(np.random.default_rng(seed))
+        assert made.names[0] == made.names[1]
+        assert max(made.speeds) >= 1.25 * min(made.speeds)
+        assert not np.allclose(*made.voices)
+
+
+def test_no_voice_has_more_of_the_band_than_another(corpus):
+    def high_share(band_share):
+        config = replace(CONFIG, band_share=band_share, band_hertz=(3000.0, 3000.0))
+        mix = SpeakerMixtures(corpus, config).mix(np.random.default_rng(1))
+        power = np.abs(np.fft.rfft(np.stack([mix.mixture, *mix.voices]))) ** 2
+        return power[:, 5000:].sum(1) / power.sum(1)
+
+    assert (high_share(1.0) < high_share(0.0) * 1e-3).all()
 
 
 def test_a_loud_mixture_keeps_its_headroom(corpus):
@@ -58,3 +79,5 @@ def test_more_speakers_than_voices_are_one_line(corpus):
         SpeakerMixtures(corpus, SpeakerMixingConfig(n_speakers=3))
     with pytest.raises(RecurraError, match="at least 2"):
         SpeakerMixingConfig(n_speakers=1)
+    with pytest.raises(RecurraError, match="fewer than 2 voices of one; widen it"):
+        SpeakerMixtures(corpus, SpeakerMixingConfig(voice_speed=(0.9, 1.1)))

@@ -105,10 +105,9 @@ def train_separation(
         load_tensors(model, MossFormer2Ss.from_pretrained(config.start_from).state_dict())
     corpus = Corpus(corpus_folder)
     usual = replace(
-        config.data,
+        config.data.as_recorded(),
         seconds=config.validation_seconds,
         items=config.validation_clips,
-        speed_share=0.0,
     )
     held_out = SpeakerMixtures(corpus, usual, split="validation")
     items = [held_out[Draw(0, index)] for index in range(config.validation_clips)]

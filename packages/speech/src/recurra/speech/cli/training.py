@@ -74,10 +74,8 @@ def mix(
         from recurra.speech.data.speaker_mixing import SpeakerMixingConfig
         from recurra.speech.data.speaker_set import write_speaker_set
 
-        mixing = SpeakerMixingConfig(
-            seed=seed, seconds=6.0, items=items, n_speakers=speakers, speed_share=0.0
-        )
-        made = write_speaker_set(output, Corpus(corpus), mixing, split)
+        mixing = SpeakerMixingConfig(seed=seed, seconds=6.0, items=items, n_speakers=speakers)
+        made = write_speaker_set(output, Corpus(corpus), mixing.as_recorded(), split)
     typer.echo(
         f"wrote {made.folder}: {made.items} mixtures, {made.seconds / 60:.1f} minutes, "
         f"seed {made.seed}, SHA-256 {made.sha256}"

@@ -3,7 +3,9 @@
 Everything about a mixture follows from (seed, epoch, index), as for `mixing`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from recurra.core.errors import RecurraError
 from recurra.core.training import Draw
 from recurra.speech.data.augmentation import at_speed
 from recurra.speech.data.corpora import Corpus
-from recurra.speech.data.filtering import SAMPLE_RATE
+from recurra.speech.data.filtering import SAMPLE_RATE, filter_gain
 from recurra.speech.data.manifest import Split
 from recurra.speech.data.mixing import HEADROOM, scale_to_active
 from recurra.speech.data.sources import SpeechSource, sounding_share
@@ -32,6 +34,12 @@ class SpeakerMixingConfig:
         items: mixtures an epoch.
         n_speakers: voices in each, all different. A voice differs from itself at a speed that is
             `DISTINCT_SPEEDS` times as high or more: its pitch is then another's.
+        same_voice_share: of the mixtures of one voice with itself at other speeds. Recordings
+            differ in bandwidth, noise and coding too: where no two share them, a network learns to
+            tell recordings apart instead of voices.
+        band_share: of the mixtures whose voices all lose what is above one frequency, which hides
+            the bandwidths of recordings and of speeds.
+        band_hertz: that frequency.
         level_db: active level that the voices of a mixture are spread around.
         spread_db: how far the level of a voice is from that, up or down, at most.
         speed_share: of the voices that are played at another speed, which makes others of them:
@@ -44,6 +52,9 @@ class SpeakerMixingConfig:
     seconds: float = 3.0
     items: int = 20_000
     n_speakers: int = 2
+    same_voice_share: float = 0.5
+    band_share: float = 0.7
+    band_hertz: tuple[float, float] = (3000.0, 7500.0)
     level_db: tuple[float, float] = (-35.0, -20.0)
     spread_db: float = 2.5
     speed_share: float = 0.8
@@ -55,6 +66,10 @@ class SpeakerMixingConfig:
             raise RecurraError(f"seconds and items must be positive: {self.seconds}, {self.items}")
         if self.n_speakers < 2:
             raise RecurraError(f"n_speakers is {self.n_speakers}; a mixture has at least 2")
+
+    def as_recorded(self) -> "SpeakerMixingConfig":
+        """The same mixtures of voices as they were recorded, none changed: for tests."""
+        return replace(self, same_voice_share=0.0, band_share=0.0, speed_share=0.0)
 
 
 @dataclass(frozen=True)
@@ -74,15 +89,23 @@ class SpeakerMixtures(Dataset):
         """Index the clips of a split.
 
         Raises:
-            RecurraError: the corpus has fewer voices for it than speak at once.
+            RecurraError: the corpus has fewer voices for it than speak at once, or the speeds make
+                fewer of one voice.
         """
         self.config = config
         self.speech = SpeechSource(corpus, split)
         self.length = round(config.seconds * SAMPLE_RATE)
-        if len(self.speech.voices) < config.n_speakers:
+        n_speakers = config.n_speakers
+        if len(self.speech.voices) < n_speakers:
             raise RecurraError(
                 f"{corpus.folder}: the split {split!r} has {len(self.speech.voices)} voices, "
-                f"fewer than n_speakers = {config.n_speakers}"
+                f"fewer than n_speakers = {n_speakers}"
+            )
+        slowest, fastest = config.voice_speed
+        if config.same_voice_share and fastest < slowest * DISTINCT_SPEEDS ** (n_speakers - 1):
+            raise RecurraError(
+                f"voice_speed {config.voice_speed} makes fewer than {n_speakers} voices of one; "
+                "widen it, or set same_voice_share to 0"
             )
 
     def __len__(self) -> int:
@@ -100,18 +123,15 @@ class SpeakerMixtures(Dataset):
         """The mixture that a generator leads to."""
         config = self.config
         level_db = rng.uniform(*config.level_db)
-        speakers: list[tuple[str, float]] = []
-        while len(speakers) < config.n_speakers:
-            drawn = self.speech.draw_voice(rng), self._draw_speed(rng)
-            if all(_differ(drawn, other) for other in speakers):
-                speakers.append(drawn)
+        speakers = self._draw_speakers(rng)
+        spoken = [self._speak(rng, name, speed) for name, speed in speakers]
+        if rng.random() < config.band_share:
+            gain = _low_pass(np.exp(rng.uniform(*np.log(config.band_hertz))))
+            spoken = [filter_gain(audio, gain) for audio in spoken]
         voices = np.stack(
             [
-                scale_to_active(
-                    self._speak(rng, name, speed),
-                    level_db + rng.uniform(-config.spread_db, config.spread_db),
-                )
-                for name, speed in speakers
+                scale_to_active(audio, level_db + rng.uniform(-config.spread_db, config.spread_db))
+                for audio in spoken
             ]
         )
         mixture = voices.sum(axis=0)
@@ -119,9 +139,22 @@ class SpeakerMixtures(Dataset):
         names, speeds = zip(*speakers, strict=True)
         return SpeakerMixture(mixture * scale, voices * scale, names, speeds)
 
-    def _draw_speed(self, rng: np.random.Generator) -> float:
+    def _draw_speakers(self, rng: np.random.Generator) -> list[tuple[str, float]]:
+        """The voices of a mixture and their speeds, no two of them alike."""
+        n = self.config.n_speakers
+        alone = rng.random() < self.config.same_voice_share
+        only = self.speech.draw_voice(rng) if alone else None
+        while True:
+            speakers = [
+                (only or self.speech.draw_voice(rng), self._draw_speed(rng, always=alone))
+                for _ in range(n)
+            ]
+            if all(_differ(*pair) for pair in combinations(speakers, 2)):
+                return speakers
+
+    def _draw_speed(self, rng: np.random.Generator, *, always: bool) -> float:
         """The speed that a voice is played at."""
-        if rng.random() >= self.config.speed_share:
+        if not always and rng.random() >= self.config.speed_share:
             return 1.0
         return float(np.exp(rng.uniform(*np.log(self.config.voice_speed))))
 
@@ -140,3 +173,12 @@ def _differ(one: tuple[str, float], other: tuple[str, float]) -> bool:
     """Whether two (voice, speed) are not taken for one speaker."""
     speeds = sorted((one[1], other[1]))
     return one[0] != other[0] or speeds[1] >= DISTINCT_SPEEDS * speeds[0]
+
+
+def _low_pass(cutoff: float) -> Callable[[np.ndarray], np.ndarray]:
+    """The gain over frequency (Hz) of a Butterworth filter of order 8, 3 dB down at `cutoff`."""
+
+    def gain(hertz: np.ndarray) -> np.ndarray:
+        return np.asarray((1 + (hertz / cutoff) ** 16) ** -0.5)
+
+    return gain
