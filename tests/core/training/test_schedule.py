@@ -31,6 +31,19 @@ def test_warm_up_and_line(step, share):
     assert value == pytest.approx(share, abs=1e-12)
 
 
+def test_time_that_ends_before_the_steps_do_takes_the_rate_down_instead():
+    def share(step, time_share, schedule="linear"):
+        sizes = {"max_steps": 12, "warmup_steps": 4, "schedule": schedule, "final": 0.1}
+        return learning_rate_share(step, time_share=time_share, **sizes)
+
+    assert share(2, 0.9) == 0.75  # the warm-up goes on
+    assert share(5, 0.5) == pytest.approx(0.55)
+    assert share(5, 0.5, "cosine") == pytest.approx(0.55)
+    assert share(8, 0.2) == pytest.approx(0.55)  # the steps are further
+    assert share(5, 1.0) == pytest.approx(0.1)
+    assert share(5, 0.5, "constant") == 1.0
+
+
 def test_a_constant_stays_after_the_warm_up():
     shares = [
         learning_rate_share(k, max_steps=9, warmup_steps=2, schedule="constant", final=0.0)

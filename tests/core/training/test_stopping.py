@@ -110,18 +110,30 @@ def test_when_the_time_is_up_the_step_is_validated_and_saved(
 
 
 def test_more_time_goes_on(tmp_path, config, regression, minute_steps):
-    fit(minute_steps(regression()), config(max_minutes=6), tmp_path / "parts", progress=False)
-    more = fit(
-        minute_steps(regression()), config(max_minutes=9.5), tmp_path / "parts", progress=False
-    )
+    def sitting(minutes, folder):
+        limited = config(max_minutes=minutes, schedule="constant")
+        return fit(minute_steps(regression()), limited, tmp_path / folder, progress=False)
+
+    sitting(6, "parts")
+    more = sitting(9.5, "parts")
     assert (more.step, more.end) == (10, "time")
-    whole = fit(
-        minute_steps(regression()), config(max_minutes=10), tmp_path / "whole", progress=False
-    )
-    assert whole.step == 10
+    assert sitting(10, "whole").step == 10
     ours, undisturbed = checkpoint(tmp_path / "parts"), checkpoint(tmp_path / "whole")
     assert same(ours["model"], undisturbed["model"])
     assert same(ours["optimizer"], undisturbed["optimizer"])
+
+
+def test_the_rate_has_fallen_when_the_time_is_up(tmp_path, config, regression, minute_steps):
+    options = {"max_minutes": 8, "schedule": "linear", "final_learning_rate": 0.0}
+    limited = config(max_steps=1000, log_every=1, warmup_steps=0, **options)
+    first = stop_after(minute_steps(regression()), 3)
+    fit(first, limited, tmp_path / "run", progress=False)
+    fit(minute_steps(regression()), limited, tmp_path / "run", progress=False)
+    lines = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    rates = [float(line.split(",")[3]) for line in lines if "learning_rate" in line]
+    expected = [limited.learning_rate * (1 - minute / 8) for minute in range(1, 9)]
+    assert rates == pytest.approx(expected, abs=limited.learning_rate / 8 + 1e-9)
+    assert rates[-1] < rates[2] < rates[0]
 
 
 def test_the_time_of_all_sittings_counts(tmp_path, config, regression, minute_steps):

@@ -121,7 +121,9 @@ class _Sitting:
         self.window: dict[str, float] = {}
         self.window_steps = 0
         self.threads = torch.get_num_threads()
-        self.optimization = Optimization(task, config, accelerator)
+        self.optimization = Optimization(
+            task, config, accelerator, lambda: self.stopping.time_share
+        )
         self._restore()
         self.batches = self._load_data()
         step = self.optimization.step
@@ -140,9 +142,9 @@ class _Sitting:
         state = latest_checkpoint(self.folder)
         if state is None:
             return
-        self.optimization.restore(state)
         # A run that began before runs had these has none of them in its checkpoints.
         self.stopping.restore(state.get("stopping", self.stopping.state()))
+        self.optimization.restore(state)
         self.best, self.best_step = state["best"], state["best_step"]
         self.metrics, self.validated = state["metrics"], state["validated"]
         self.window, self.window_steps = state["window"], state["window_steps"]

@@ -20,15 +20,15 @@ class FitConfig:
         seed: of the data order and of the randomness inside a step.
         max_steps: updates in all, over every sitting.
         max_minutes: wall clock in all, over every sitting: the run then ends as after its last
-            step. The schedule does not know of it, so give `max_steps` that fit into the time, or
-            take the schedule "constant". None sets no limit.
+            step, and where `max_steps` do not fit in, the rate falls by the time instead, so that
+            such a run is not the same to the bit as another. None sets no limit.
         batch_size: items in one forward pass of one process.
         accumulate: forward passes whose gradients are averaged into one update.
         learning_rate: the peak, reached after the warm-up.
         weight_decay: handed to the optimizer of the task.
         warmup_steps: updates over which the rate rises linearly to its peak.
         schedule: after the warm-up, "cosine" and "linear" fall to the final rate at `max_steps`,
-            "constant" stays.
+            or at `max_minutes`, whichever comes first; "constant" stays.
         final_learning_rate: where they end, as a share of the peak.
         clip_norm: limit of the gradient's norm over all parameters; None never clips.
         ema_decay: decay per step of an exponential moving average of the weights, which is then

@@ -7,7 +7,7 @@ would deal out batches that `DataOrder` has already dealt, the second steps once
 
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -77,9 +77,16 @@ class Optimization:
         task: its model is moved to the device and trained in place.
         config: of the run.
         accelerator: from `build_accelerator`.
+        time_share: how much of the run's time has passed, the same in every process.
     """
 
-    def __init__(self, task: Task, config: FitConfig, accelerator: Any) -> None:
+    def __init__(
+        self,
+        task: Task,
+        config: FitConfig,
+        accelerator: Any,
+        time_share: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.task, self.config, self.accelerator = task, config, accelerator
         self.step = 0
         self._attributes_before = frozenset(vars(task.model))
@@ -96,7 +103,7 @@ class Optimization:
             trained, learning_rate=config.learning_rate, weight_decay=config.weight_decay
         )
         self.plain_optimizer = optimizer
-        self.schedule = build_schedule(optimizer, config)
+        self.schedule = build_schedule(optimizer, config, time_share)
         self.model, self.optimizer = accelerator.prepare(self.plain, optimizer)
 
     @property

@@ -27,6 +27,7 @@ class Stopping:
 
     Attributes:
         end: why the run ends, or None while it goes on.
+        time_share: how much of the run's time had passed at the last look; 0 without a limit.
     """
 
     def __init__(self, config: FitConfig, accelerator: Any, interruption: Interruption) -> None:
@@ -35,6 +36,7 @@ class Stopping:
         self._unimproved = 0  # validations since the best
         self._seconds = 0.0  # of the run, up to the last look
         self._seen: float | None = None  # when that was; None before the first of this sitting
+        self.time_share = 0.0
 
     @property
     def seconds_left(self) -> float:
@@ -59,8 +61,9 @@ class Stopping:
             "patience": patience is not None and self._unimproved >= patience,
             "time": self.seconds_left <= 0,
         }
-        heard = self._of_any_process(list(reasons.values()))
-        self.end = next((end for end, holds in zip(reasons, heard, strict=True) if holds), None)
+        *votes, passed = self._mean_over_processes([*reasons.values(), self._passed()])
+        self.end = next((end for end, vote in zip(reasons, votes, strict=True) if vote > 0), None)
+        self.time_share = passed
         return self.end
 
     def count_validation(self, *, better: bool) -> None:
@@ -74,9 +77,16 @@ class Stopping:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on counting where an earlier sitting ended."""
         self._unimproved, self._seconds = state["unimproved"], state["seconds"]
+        self.time_share = self._passed()
 
-    def _of_any_process(self, flags: list[bool]) -> list[bool]:
+    def _passed(self) -> float:
+        """The share of the run's time that has passed by the clock of this process."""
+        minutes = self.config.max_minutes
+        return 0.0 if minutes is None else min(1.0, self._seconds / (60 * minutes))
+
+    def _mean_over_processes(self, values: list[float]) -> list[float]:
         if self.accelerator.num_processes == 1:
-            return flags
-        votes = torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device)
-        return [bool(count > 0) for count in self.accelerator.reduce(votes, reduction="sum")]
+            return values
+        both = torch.tensor(values, dtype=torch.float32, device=self.accelerator.device)
+        means: list[float] = self.accelerator.reduce(both, reduction="mean").tolist()
+        return means
