@@ -9,9 +9,11 @@ as fit into the budget by the CPU time of its first updates, so that its learnin
 end, unless its recipe's patience ends it before.
 
 NDCG@10 is the mean over users of a user's mean over the seeds, its interval and that of the
-difference to the Markov rule are over users. `--folder` keeps what is done: a command that was
-stopped (Ctrl-C, SIGTERM) and is given again goes on where it stopped. Words behind the log change
-the recipes, such as `network.max_len=50`. Forms of logs: `recsys_logs.py`.
+difference to the Markov rule are over users. With `--refit`, two more columns are of the same
+recipes learnt anew from all but the last event, for as many epochs as the best weights had, with
+nothing to choose by: it doubles the time. `--folder` keeps what is done: a command that was stopped
+(Ctrl-C, SIGTERM) and is given again goes on where it stopped. Words behind the log change the
+recipes, such as `network.max_len=50`. Forms of logs: `recsys_logs.py`.
 """
 
 import argparse
@@ -33,14 +35,15 @@ from recurra.core.bootstrap import MeanInterval, bootstrap_mean
 from recurra.core.cli import print_table
 from recurra.core.errors import RecurraError
 from recurra.core.files import replaced_file
-from recurra.recsys.data import Split, leave_one_out
+from recurra.recsys.data import Interactions, Split, leave_one_out
 from recurra.recsys.judging import Judgement, judge
 from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.recipes import RECIPES, load_recipe
 from recurra.recsys.report import REFERENCE, judge_baselines
-from recurra.recsys.train import train
+from recurra.recsys.train import TrainConfig, build_batches, train
 
 METRIC = "ndcg@10"
+REFIT_HEADS = ["refit: NDCG@10", f"minus {REFERENCE} (95 %)"]
 HEADS = ["", "NDCG@10 (95 %)", f"minus {REFERENCE} (95 %)", "each seed"]
 HEADS += ["HR@10", "CPU s a seed", "best update of each"]
 
@@ -137,13 +140,19 @@ def main() -> int:
     try:
         known = {"log": asked.log.name, "words": asked.words, "budget": asked.budget}
         study = Study(asked.folder, known)
-        split = leave_one_out(read_benchmark_log(asked.log))
+        log = read_benchmark_log(asked.log)
+        split = leave_one_out(log)
         fit_rules(study, split)
+        refits = Study(asked.folder / "refit", known) if asked.refit else None
+        if refits is not None:
+            fit_rules(refits, refit_split(log, split))
         finished = True
         for seed in range(asked.seeds):
             for name in asked.models:
                 finished = finished and train_one(study, split, name, seed, asked)
-        show(study, split)
+                if finished and refits is not None:
+                    finished = refit_one(refits, study, log, name, seed, asked)
+        show(study, split, refits)
     except RecurraError as error:
         print(error, file=sys.stderr)
         return 1
@@ -160,6 +169,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=RECIPES, default=["bert4rec"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--budget", type=float, default=4.0, help="CPU minutes of a training")
+    parser.add_argument("--refit", action="store_true", help="learn from all but the last, too")
     return parser.parse_intermixed_args()
 
 
@@ -179,9 +189,35 @@ def train_one(study: Study, split: Split, name: str, seed: int, asked: argparse.
         return True
     config = load_recipe(name, asked.words, {"seed": seed, "threads": 1})
     epochs = study.epochs(name, lambda: epochs_within(60 * asked.budget, split, config))
-    start = time.process_time()
+    return finish(study, split, name, replace(config, epochs=epochs))
+
+
+def refit_split(log: Interactions, split: Split) -> Split:
+    """Learn from all but the last event of who is judged; there is nothing to choose by."""
+    lengths = log.lengths
+    return replace(split, train=log.first(np.where(lengths >= 3, lengths - 1, lengths)))
+
+
+def refit_one(
+    refits: Study, study: Study, log: Interactions, name: str, seed: int, asked: argparse.Namespace
+) -> bool:
+    """Train as long as the best weights of a seed were; False if it was stopped."""
+    if refits.has(name, seed):
+        return True
+    split = leave_one_out(log)
+    chosen = next(r for r in study.results() if (r.name, r.seed) == (name, seed))
+    config = load_recipe(name, asked.words, {"seed": seed, "threads": 1})
+    epochs = max(1, round(chosen.best_update / len(build_batches(config, split.train))))
+    # One validation, at the end, which the last weights win.
+    config = replace(config, epochs=epochs, validations=1, patience=None)
+    return finish(refits, refit_split(log, split), name, config)
+
+
+def finish(study: Study, split: Split, name: str, config: TrainConfig) -> bool:
+    """Train and judge, or go on with it; False if it was stopped."""
+    seed, start = config.seed, time.process_time()
     try:
-        model, result = train(split, replace(config, epochs=epochs), study.run(name, seed))
+        model, result = train(split, config, study.run(name, seed))
     finally:
         seconds = study.spent(name, seed, time.process_time() - start)
     print(f"{name}, seed {seed}: {result.end} at update {result.step}", file=sys.stderr)
@@ -192,32 +228,52 @@ def train_one(study: Study, split: Split, name: str, seed: int, asked: argparse.
     return result.finished
 
 
-def show(study: Study, split: Split) -> None:
+def show(study: Study, split: Split, refits: Study | None) -> None:
     """Print a row a rule or network; seeds are averaged within users first."""
-    named: dict[str, list[Result]] = {}
-    for result in study.results():
-        named.setdefault(result.name, []).append(result)
-    values = {
-        name: np.mean([study.users(result)[METRIC].to_numpy() for result in results], axis=0)
-        for name, results in named.items()
-    }
+    named = by_name(study)
+    values = {name: user_means(study, results) for name, results in named.items()}
+    again = {} if refits is None else by_name(refits)
+    refit_values = {name: user_means(refits, results) for name, results in again.items()}
     rows = []
     for name, results in named.items():
         seeds = [result for result in results if result.seed is not None]
-        difference = values[name] - values[REFERENCE]
+        refit = []
+        if name in refit_values:
+            refit = [f"{refit_values[name].mean():.4f}", beside(refit_values, name)]
         rows.append(
             [
                 name,
                 said(bootstrap_mean(values[name]), ".4f"),
-                "" if name == REFERENCE else said(bootstrap_mean(difference), "+.4f"),
+                beside(values, name),
                 ", ".join(f"{result.means[METRIC]:.4f}" for result in seeds),
                 f"{statistics.mean(result.means['hit_rate@10'] for result in results):.4f}",
                 f"{statistics.mean(result.cpu_seconds for result in results):.1f}",
                 ", ".join(f"{result.best_update} of {result.updates}" for result in seeds),
+                *(refit if refits is None or refit else ["", ""]),
             ]
         )
     title = f"{len(split.test.targets)} users, {split.train.n_items} items"
-    print_table(rows, HEADS, title=title)
+    print_table(rows, HEADS if refits is None else HEADS + REFIT_HEADS, title=title)
+
+
+def by_name(study: Study) -> dict[str, list[Result]]:
+    """The results of each rule and network, a seed each."""
+    named: dict[str, list[Result]] = {}
+    for result in study.results():
+        named.setdefault(result.name, []).append(result)
+    return named
+
+
+def user_means(study: Study, results: list[Result]) -> np.ndarray:
+    """The mean over seeds of each user's NDCG@10."""
+    return np.mean([study.users(result)[METRIC].to_numpy() for result in results], axis=0)
+
+
+def beside(values: dict[str, np.ndarray], name: str) -> str:
+    """The mean difference to the Markov rule, with its interval."""
+    if name == REFERENCE:
+        return ""
+    return said(bootstrap_mean(values[name] - values[REFERENCE]), "+.4f")
 
 
 def said(found: MeanInterval, form: str) -> str:

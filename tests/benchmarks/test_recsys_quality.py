@@ -57,6 +57,20 @@ def test_seconds_of_sittings_add_up_and_epochs_stay(quality, tmp_path):
     assert [study.epochs("bert4rec", lambda n=n: n) for n in (7, 9)] == [7, 7]
 
 
+def test_a_refit_learns_from_the_event_that_chose_the_weights_and_not_from_the_test(quality):
+    from recurra.recsys.data import Interactions, leave_one_out
+
+    log = Interactions(
+        users=pl.Series(["a", "b"]),
+        items=pl.Series([str(n) for n in range(1, 10)]),
+        offsets=np.array([0, 4, 6]),
+        sequence=np.array([1, 2, 3, 4, 5, 6], np.int32),
+    )
+    whole = quality.refit_split(log, leave_one_out(log))
+    assert whole.train.sequence.tolist() == [1, 2, 3, 5, 6]  # b has too few to judge by
+    assert whole.test.targets.tolist() == [4]
+
+
 @pytest.mark.slow
 def test_a_comparison_that_was_stopped_goes_on_there(tmp_path):
     rng = np.random.default_rng(0)
@@ -83,3 +97,8 @@ def test_a_comparison_that_was_stopped_goes_on_there(tmp_path):
     assert len(re.findall(r"\d of \d", row)) == 2
     third = subprocess.run(command, **pipes, timeout=300)
     assert third.stdout == second.stdout
+
+    refit = subprocess.run([*command, "--refit"], **pipes, timeout=300)
+    assert "refit" in refit.stdout
+    (row,) = (line for line in refit.stdout.splitlines() if "bert4rec" in line)
+    assert len(re.findall(r"[+-]0\.\d{4} \(", row)) == 2
