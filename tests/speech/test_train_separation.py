@@ -25,7 +25,9 @@ def test_a_trained_run_separates(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_corpus(tmp_path / "sounds", ("train", "validation"))
     changes = [
-        "model.n_filters=8",
+        "model.n_filters=16",
+        "model.win_length=8",
+        "model.hop_length=4",
         "model.stack.n_blocks=1",
         "model.stack.d_model=8",
         "model.stack.d_inner=8",

@@ -74,6 +74,18 @@ def test_a_mask_of_ones_gives_the_recording_back(monkeypatch):
 
 
 @torch.inference_mode()
+def test_fourier_filters_and_masks_of_one_give_the_recording_back(monkeypatch):
+    sizes = {"n_filters": 64, "win_length": 32, "hop_length": 16}
+    model = MossFormer2Ss(replace(SMALL_SS, **sizes)).eval()
+    model.use_fourier_filters()
+    monkeypatch.setattr(model.stack, "forward", lambda x: torch.ones_like(x)[:, None])
+    audio = torch.randn(2, 16 * 40, generator=torch.Generator().manual_seed(0))
+    back = model(audio)[:, 0]
+    torch.testing.assert_close(back[:, 16:-16], audio[:, 16:-16], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="n_filters = 2 win_length"):
+        MossFormer2Ss(replace(SMALL_SS, **{**sizes, "hop_length": 8})).use_fourier_filters()
+
+
 def test_without_masking_the_stacks_outputs_are_the_filtered_voices():
     audio = noise(1, 400)
     direct = MossFormer2Ss(replace(SMALL_SS, masking=False)).eval()

@@ -31,7 +31,9 @@ class SeparationTrainConfig:
         model: the network.
         data: the mixtures; `n_speakers` is the network's.
         fit: steps, rates, checkpoints.
-        start_from: a model whose weights the run begins with; None begins at random.
+        first_filters: of the filter bank: "random", or the cosines and sines of a "fourier"
+            transform, see `MossFormer2Ss.use_fourier_filters`.
+        start_from: a model whose weights the run begins with, filters too; None begins at random.
         validation_clips: mixtures of the validation split that judge the model.
         validation_seconds: length of each.
     """
@@ -40,6 +42,7 @@ class SeparationTrainConfig:
     model: MossFormer2SsConfig = MOSSFORMER2_SMALL
     data: SpeakerMixingConfig = field(default_factory=SpeakerMixingConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    first_filters: Literal["random", "fourier"] = "random"
     start_from: str | None = None
     validation_clips: int = 48
     validation_seconds: float = 4.0
@@ -101,6 +104,8 @@ def train_separation(
     """
     torch.manual_seed(config.fit.seed)
     model = MossFormer2Ss(config.model)
+    if config.first_filters == "fourier":
+        model.use_fourier_filters()
     if config.start_from is not None:
         load_tensors(model, MossFormer2Ss.from_pretrained(config.start_from).state_dict())
     corpus = Corpus(corpus_folder)

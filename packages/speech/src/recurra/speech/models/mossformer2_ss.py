@@ -44,15 +44,15 @@ class MossFormer2SsConfig:
     )
 
 
-# The preset of our own: two voices at 16 kHz, 1.15 million parameters, 500 frames a second. Longer
+# The preset of our own: two voices at 16 kHz, 2.0 million parameters, 125 frames a second. Longer
 # frames than the official ones cost less, so that as much training hears more.
 MOSSFORMER2_SMALL = MossFormer2SsConfig(
-    n_filters=256,
-    win_length=64,
-    hop_length=32,
+    n_filters=512,
+    win_length=256,
+    hop_length=128,
     level_db=None,
     stack=MossFormer2StackConfig(
-        n_blocks=6, d_model=128, d_inner=64, d_key=64, memory="dense", dropout=0.0
+        n_blocks=6, d_model=160, d_inner=80, d_key=64, group=128, memory="dense", dropout=0.0
     ),
 )
 
@@ -73,6 +73,31 @@ class MossFormer2Ss(Pretrained):
             config.stack, d_in=config.n_filters, d_out=config.n_filters, n_masks=config.n_speakers
         )
         self.synthesis = nn.Linear(config.n_filters, config.win_length, bias=False)
+
+    def use_fourier_filters(self) -> None:
+        """Begin with filters that are cosines and sines, which masks of one give the audio back.
+
+        A rectified filter keeps one sign, so that each comes with its negative; square-root Hann
+        windows on both sides add up to one where frames overlap by half.
+
+        Raises:
+            ValueError: n_filters is not 2 win_length, or hop_length not half of it.
+        """
+        n_filters, n = self.config.n_filters, self.config.win_length
+        if n_filters != 2 * n or 2 * self.config.hop_length != n or n % 2:
+            raise ValueError(
+                "filters that begin as a Fourier basis need n_filters = 2 win_length and an even "
+                f"win_length = 2 hop_length, not {n_filters}, {n} and {self.config.hop_length}"
+            )
+        spectra = torch.fft.rfft(torch.eye(n, dtype=torch.float64), norm="ortho")  # (n, n / 2 + 1)
+        basis = torch.cat([spectra.real, -spectra.imag[:, 1:-1]], dim=1)  # (n, n)
+        basis[:, 1 : n // 2] *= 2**0.5
+        basis[:, n // 2 + 1 :] *= 2**0.5
+        windowed = basis * torch.hann_window(n, dtype=torch.float64).sqrt()[:, None]
+        filters = torch.cat([windowed, -windowed], dim=1)
+        with torch.no_grad():
+            self.analysis.weight.copy_(filters.T)
+            self.synthesis.weight.copy_(filters)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Separate whole clips.
