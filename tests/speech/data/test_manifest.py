@@ -24,7 +24,7 @@ def test_a_language_is_one_voice_in_both_kde_packages():
 @pytest.mark.parametrize(
     ("package", "path"),
     [
-        ("hedgewars-data", "usr/share/games/hedgewars/Data/Sounds/voices/Pirate/Hello.ogg"),
+        ("hedgewars-data", "usr/share/games/hedgewars/Data/Sounds/voices/Singer/Hello.ogg"),
         ("hedgewars-data", "usr/share/games/hedgewars/Data/Sounds/Yoohoo.ogg"),
         ("ufoai-sound", "usr/share/games/ufoai/base/0snd.pk3/sound/soldiers/maledeath01.ogg"),
         ("ufoai-sound", "usr/share/games/ufoai/base/0snd.pk3/sound/ambience/tv_newswav.ogg"),
@@ -35,6 +35,25 @@ def test_a_language_is_one_voice_in_both_kde_packages():
 )
 def test_voices_are_no_noise_and_beeps_are_no_voice(package, path):
     assert MANIFEST.packages[package].label_of(path) is None
+
+
+def test_voices_in_a_package_of_noises_are_speech():
+    hedgewars = MANIFEST.packages["hedgewars-data"]
+    folder = "usr/share/games/hedgewars/Data/"
+    names = ["Sounds/voices/Pirate/Hello.ogg", "Sounds/explosion.ogg", "Music/hell.ogg"]
+    labels = [hedgewars.label_of(folder + name) for name in names]
+    assert labels == ["hedgewars-pirate", "impact", "music"]
+    assert [MANIFEST.role_of(label) for label in labels] == ["speech", "noise", "noise"]
+
+
+def test_a_voice_of_another_split_than_the_noises_around_it_is_refused(tmp_path, small_world):
+    raw = json.loads((small_world[0] / "manifest.json").read_text())
+    voice = next(name for name, v in raw["voices"].items() if v["split"] != "train")
+    raw["packages"][1] |= {"splits": ["train"], "kinds": [["*", voice]]}
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(RecurraError, match=r"din: its voices are in"):
+        load_manifest(path)
 
 
 def test_noise_packages_are_whole_in_one_split():

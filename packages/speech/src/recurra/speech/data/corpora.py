@@ -104,14 +104,15 @@ def _build(package: Package, manifest: Manifest, source: Path, target: Path, key
     for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
         name = path.relative_to(source).as_posix()
         label = package.label_of(name)
-        audio, reason = (None, "not wanted") if label is None else _usable(path, package.role, seen)
+        role = manifest.role_of(label or "")
+        audio, reason = (None, "not wanted") if label is None else _usable(path, role, seen)
         if label is None or audio is None:
             left_out[reason] = left_out.get(reason, 0) + 1
             continue
-        split = manifest.voices[label].split if package.role == "speech" else package.splits[0]
+        split = manifest.voices[label].split if role == "speech" else package.splits[0]
         pcm = np.clip(np.rint(audio * 32768), -32768, 32767).astype(np.int16)
         level = round(active_level_db(audio), 2)
-        clips.append(Clip(name, package.name, package.role, label, split, start, len(pcm), level))
+        clips.append(Clip(name, package.name, role, label, split, start, len(pcm), level))
         samples.append(pcm)
         start += len(pcm)
     flat = np.concatenate(samples) if samples else np.zeros(0, np.int16)

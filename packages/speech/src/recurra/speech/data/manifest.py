@@ -12,6 +12,7 @@ from typing import Literal
 from recurra.core.errors import RecurraError
 
 Split = Literal["train", "validation", "test"]
+Role = Literal["speech", "noise"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Voice:
 class Package:
     """One Debian package, pinned to a version and a hash.
 
-    `rules` are (glob, label) pairs tried in order: the label is a voice (role speech) or a kind of
-    noise (role noise); None, or no match, leaves the file out.
+    `rules` are (glob, label) pairs tried in order: the label is a voice (role speech), or a kind of
+    noise or a voice (role noise, where people may speak too); None, or no match, leaves the file
+    out.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Package:
     sha256: str
     licence: str
     copyright: str
-    role: Literal["speech", "noise"]
+    role: Role
     splits: tuple[Split, ...]
     rules: tuple[tuple[str, str | None], ...]
 
@@ -59,6 +61,10 @@ class Manifest:
 
     voices: Mapping[str, Voice]
     packages: Mapping[str, Package]
+
+    def role_of(self, label: str) -> Role:
+        """Whether a label is of somebody who speaks or of a kind of noise."""
+        return "speech" if label in self.voices else "noise"
 
     @cached_property
     def noise_splits(self) -> dict[str, Split]:
@@ -117,14 +123,15 @@ def _package(fields: dict) -> Package:
 
 def _check(package: Package, manifest: Manifest) -> None:
     """Refuse a package whose splits contradict its voices, or noise that is in two splits."""
+    labels = {label for _, label in package.rules if label is not None}
+    unknown = labels - set(manifest.voices)
+    found = {manifest.voices[label].split for label in labels - unknown}
     if package.role == "noise":
         if len(package.splits) != 1:
             raise RecurraError(f"{package.name}: a noise package belongs to exactly one split")
-        return
-    labels = {label for _, label in package.rules if label is not None}
-    if unknown := labels - set(manifest.voices):
+        found |= set(package.splits)
+    elif unknown:
         raise RecurraError(f"{package.name}: voices that are not listed: {sorted(unknown)}")
-    found = {manifest.voices[label].split for label in labels}
     if found != set(package.splits):
         raise RecurraError(
             f"{package.name}: its voices are in {sorted(found)}, not in {sorted(package.splits)}"
