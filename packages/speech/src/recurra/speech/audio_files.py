@@ -34,7 +34,8 @@ def choose_outputs(
 
     Raises:
         RecurraError: two inputs would be written to one file, or several to standard output;
-            several inputs and the name of one file; standard input has no name in a folder.
+            several inputs and the name of one file; standard input has no name in a folder; the
+            name of one file ends in no format that there is.
     """
     inputs = list(inputs)
     if len(inputs) > 1 and output is not None and is_file_name(output):
@@ -57,6 +58,12 @@ def _output_of(entry: FileInput, output: str | None, mark: str, *, alone: bool) 
         return entry.path.with_name(entry.path.stem + mark + entry.path.suffix)
     folder = Path(output)
     if alone and not folder.is_dir() and not output.endswith(("/", "\\")):
+        same = entry.path is not None and entry.path.suffix == folder.suffix
+        if folder.suffix and not same and not is_media_name(folder):
+            raise RecurraError(
+                f"{output}: {folder.suffix} is no audio or video format; name one, such as .wav, "
+                ".flac or .mp3"
+            )
         return folder
     if entry.path is None:
         if alone:
