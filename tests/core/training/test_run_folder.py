@@ -114,7 +114,7 @@ def test_another_number_of_processes_is_refused(folder):
 
 def test_a_run_of_other_settings_is_another_run(folder):
     asked = {"network": {"d_model": 64, "ngrams": (1, 2)}, "log": "ab12"}
-    with pytest.raises(RecurraError, match="log was None, now 'ab12'; network.d_model was None"):
+    with pytest.raises(RecurraError, match=r"log was None, now 'ab12'; network\.d_model was None"):
         reopen(folder, settings=asked)
     run = RunFolder(folder.path.with_name("new"), CONFIG, 1, resume=True, settings=asked)
     reopen(run, settings=asked).close()

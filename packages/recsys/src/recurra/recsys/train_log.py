@@ -9,11 +9,9 @@ from recurra.core.pretrained import check_replaceable
 from recurra.recsys.data import Interactions, LogColumns, LogReport, read_log, split_log
 from recurra.recsys.judging import judge
 from recurra.recsys.neural import NetworkScorer
-from recurra.recsys.recommender import Recommender
+from recurra.recsys.recommender import METRICS, Recommender
 from recurra.recsys.report import Row, document, judge_baselines, say, show, warn_if_under
-from recurra.recsys.train import TrainConfig, train
-
-METRICS = "metrics.json"
+from recurra.recsys.train import TrainConfig, train, training_file
 
 
 def train_log(
@@ -59,7 +57,8 @@ def train_log(
     rows.append(Row(judge(NetworkScorer(model, name), split), seconds))
     found = {"split": split_by, **document(rows, split)}
     text = json_text.dumps(found, indent=2) + "\n"
-    Recommender(model, log).save(output, files={METRICS: lambda path: path.write_text(text)})
+    files = {METRICS: lambda path: path.write_text(text), **training_file(config)}
+    Recommender(model, log).save(output, files=files)
     if json:
         print_json({"output": str(output), **found})
     else:
