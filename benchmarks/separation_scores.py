@@ -60,7 +60,9 @@ def main() -> None:
             of_pair = [score for score in found if pair in (score.pair, "all")]
             if of_pair:
                 mean = bootstrap_mean([score.gain for score in of_pair])
-                interval = f"{mean.mean:.2f} [{mean.low:.2f}, {mean.high:.2f}]"
+                interval = f"{mean.mean:.2f}"
+                if mean.low is not None:  # of one mixture there is none
+                    interval += f" [{mean.low:.2f}, {mean.high:.2f}]"
                 inactive = sum(score.inactive for score in of_pair)
                 rest = f"{np.median([score.rest for score in of_pair]):.1f}"
                 rows.append((heard, voices, pair, len(of_pair), interval, inactive, rest))
