@@ -123,7 +123,7 @@ def create_like(
     """
     like = source.format
     if channels != source.channels:  # they are not at the places that the input states
-        like = replace(like, channel_mask=None)
+        like = replace(like, channel_mask=None, layout=None)
     return create_audio(
         target,
         like,
