@@ -35,7 +35,7 @@ def choose_outputs(
     Raises:
         RecurraError: two inputs would be written to one file, or several to standard output;
             several inputs and the name of one file; standard input has no name in a folder; the
-            name of one file ends in no format that there is.
+            name of one file ends in no format that there is; an output is an input.
     """
     inputs = list(inputs)
     if len(inputs) > 1 and output is not None and is_file_name(output):
@@ -82,17 +82,37 @@ def is_file_name(output: str) -> bool:
 
 
 def refuse_collisions(pairs: Iterable[tuple[FileInput, Path | None]]) -> None:
-    """Make sure that each output, None for standard output, is of one input.
+    """Make sure that each output, None for standard output, is of one input, and is no input.
 
     Raises:
-        RecurraError: two inputs would be written to one file, or several to standard output.
+        RecurraError: two inputs would be written to one file, or several to standard output, or one
+            to an input.
     """
-    taken: dict[Path | None, FileInput] = {}
+    pairs = list(pairs)
+    inputs = {_identity(entry.path): entry for entry, _ in pairs if entry.path is not None}
+    taken: dict[object, FileInput] = {}
     for entry, path in pairs:
-        if path in taken:
+        file = None if path is None else _identity(path)
+        if file is not None and (overwritten := inputs.get(file)):
+            raise RecurraError(
+                f"{path}: is the input itself, which is never overwritten; name another output"
+                if overwritten == entry
+                else f"{path}: what {entry} becomes would go there, and it is an input too, which "
+                "is never overwritten; leave one of the two out, or give -o another folder"
+            )
+        if file in taken:
             where = "standard output" if path is None else str(path)
-            raise RecurraError(f"{taken[path]} and {entry} would both be written to {where}")
-        taken[path] = entry
+            raise RecurraError(f"{taken[file]} and {entry} would both be written to {where}")
+        taken[file] = entry
+
+
+def _identity(path: Path) -> object:
+    """What two names of one file have in common, links among them."""
+    try:
+        status = path.stat()
+    except OSError:  # not there yet
+        return path.resolve()
+    return status.st_dev, status.st_ino
 
 
 def read_blocks(source: AudioSource, channels: int) -> Iterator[np.ndarray]:
