@@ -135,6 +135,21 @@ def test_a_speaker_who_is_not_there_is_named_and_silent(separate, tmp_path, caps
     ]
 
 
+def test_the_loudest_speaker_is_there_however_little_a_model_leaves(
+    separate, tmp_path, capsys, monkeypatch
+):
+    def network(self, x):  # 66 and 60 dB under the recording
+        return torch.cat([5e-4 * x, 1e-3 * x.flip(2)], dim=1)
+
+    monkeypatch.setattr(Separator, "_clean", network)
+    recording(tmp_path / "a.wav", length=40000, subtype="FLOAT")
+    assert separate("a.wav", "--json") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["results"][0]["details"]["inactive"] == [1]
+    assert "speaker 2" not in captured.err
+    assert soundfile.read(tmp_path / "a.speaker2.wav")[0].any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -74,7 +74,7 @@ def separate_file(
     """Take one file apart; nothing is written, or all is whole.
 
     A speaker who is more than 30 dB under the recording is not there: the note names him, and his
-    file, or channel, is silent. That shows at the end of the recording, so the voices wait for it
+    file, or channel, is silent. The loudest one is always there. That shows at the end of the recording, so the voices wait for it
     in a file without a name, of 32-bit floats, where the first output will be.
 
     Args:
@@ -114,7 +114,7 @@ def separate_file(
         folder = sinks[0].placement.temporary.parent
         waiting = stack.enter_context(tempfile.TemporaryFile(dir=folder))
         levels = _keep_voices(waiting, separator, source, channels, options, advance)
-        inactive = [i for i, level in enumerate(levels) if level < _INACTIVE_DB]
+        inactive = _inactive(levels)
         for rows in _read_back(waiting, n_rows, source.sample_rate):
             for i in inactive:
                 rows[i * channels : (i + 1) * channels] = 0
@@ -150,6 +150,12 @@ def _keep_voices(
             speaker.add(voice)
         advance(voices.shape[2] / source.sample_rate)
     return [speaker.db_to(recording) for speaker in speakers]
+
+
+def _inactive(levels: Sequence[float]) -> list[int]:
+    """Say who is not there, by levels in dB to the recording: never the loudest."""
+    loudest = int(np.argmax(levels))
+    return [i for i, level in enumerate(levels) if level < _INACTIVE_DB and i != loudest]
 
 
 def _read_back(waiting: BinaryIO, n_rows: int, frames: int) -> Iterator[np.ndarray]:
