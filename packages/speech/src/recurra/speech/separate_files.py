@@ -74,8 +74,9 @@ def separate_file(
     """Take one file apart; nothing is written, or all is whole.
 
     A speaker who is more than 30 dB under the recording is not there: the note names him, and his
-    file, or channel, is silent. The loudest one is always there. That shows at the end of the recording, so the voices wait for it
-    in a file without a name, of 32-bit floats, where the first output will be.
+    file, or channel, is silent. The loudest one is always there. That shows at the end of the
+    recording, so the voices wait for it in a file without a name, of 32-bit floats, where the first
+    output will be.
 
     Args:
         separator: the model.
