@@ -189,6 +189,23 @@ def test_multichannel_files_of_a_folder_are_no_inputs_again(separate, tmp_path):
     assert sorted(p.name for p in (tmp_path / "in").iterdir()) == ["a.speakers.wav", "a.wav"]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "names"),
+    [
+        (["in/a.wav"], {"a.speakers.wav"}),
+        (["in/a.wav", "in/deep/b.wav"], {"a.speakers.wav", "b.speakers.wav"}),
+        (["in"], {"a.speakers.wav", "deep/b.speakers.wav"}),
+    ],
+)
+def test_multichannel_files_have_their_mark_in_a_folder_too(separate, tmp_path, inputs, names):
+    recording(tmp_path / "in" / "a.wav")
+    recording(tmp_path / "in" / "deep" / "b.wav")
+    assert separate(*inputs, "--output", "multichannel", "-o", "out/") == 0
+    assert {
+        str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.wav")
+    } == names
+
+
 def test_a_pipe_carries_all_voices_as_channels(separate, tmp_path, monkeypatch, capfdbinary):
     recording(tmp_path / "a.wav")
     with open(tmp_path / "a.wav", "rb") as piped:

@@ -23,14 +23,14 @@ def is_input(path: Path) -> bool:
 
 
 def choose_outputs(
-    inputs: Iterable[FileInput], output: str | None, mark: str
+    inputs: Iterable[FileInput], output: str | None, mark: str, *, mark_in_folder: bool = False
 ) -> list[tuple[FileInput, Path | None]]:
     """Pair each input with the file that its result goes to; None is standard output.
 
     Without `output`: beside the input as `<stem><mark>.<ext>`, and a pipe to a pipe. An output
     folder (one that exists, or a name that ends in a slash, or any name for several inputs but that
-    of an audio or video file) gets the input's own name, and keeps the relative paths of input
-    folders.
+    of an audio or video file) gets the input's own name, with `mark_in_folder` the mark too, and
+    keeps the relative paths of input folders.
 
     Raises:
         RecurraError: two inputs would be written to one file, or several to standard output;
@@ -45,17 +45,22 @@ def choose_outputs(
         )
     pairs: list[tuple[FileInput, Path | None]] = []
     for entry in inputs:
-        pairs.append((entry, _output_of(entry, output, mark, alone=len(inputs) == 1)))
+        path = _output_of(
+            entry, output, mark, alone=len(inputs) == 1, mark_in_folder=mark_in_folder
+        )
+        pairs.append((entry, path))
     refuse_collisions(pairs)
     return pairs
 
 
-def _output_of(entry: FileInput, output: str | None, mark: str, *, alone: bool) -> Path | None:
+def _output_of(
+    entry: FileInput, output: str | None, mark: str, *, alone: bool, mark_in_folder: bool
+) -> Path | None:
     if output == "-" or (output is None and entry.path is None):
         return None
     if output is None:
         assert entry.path is not None
-        return entry.path.with_name(entry.path.stem + mark + entry.path.suffix)
+        return _marked(entry.path, mark)
     folder = Path(output)
     if alone and not folder.is_dir() and not output.endswith(("/", "\\")):
         same = entry.path is not None and entry.path.suffix == folder.suffix
@@ -72,7 +77,11 @@ def _output_of(entry: FileInput, output: str | None, mark: str, *, alone: bool) 
             f"several inputs need a folder ({output}), and standard input has no name in it; "
             "give it alone, with -o FILE"
         )
-    return folder / entry.relative
+    return folder / (_marked(entry.relative, mark) if mark_in_folder else entry.relative)
+
+
+def _marked(path: Path, mark: str) -> Path:
+    return path.with_name(path.stem + mark + path.suffix)
 
 
 def is_file_name(output: str) -> bool:

@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from recurra.core.errors import RecurraError
-from recurra.core.pretrained import resolve
 from recurra.speech.models.frcrn import Frcrn
-from recurra.speech.models.load import Model, model_class
+from recurra.speech.models.load import Model, find_folder, model_class
 from recurra.speech.models.mossformer2_sr import MossFormer2Sr
 from recurra.speech.stream import stream_latency
 
@@ -79,7 +78,7 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         RecurraError: there is no such model, or it is of a kind that this version does not know.
         CheckpointError: its files do not fit together.
     """
-    folder = resolve(name_or_path, shipped_in=Frcrn.shipped_in)
+    folder = find_folder(name_or_path)
     model = model_class(folder).from_pretrained(folder)
     config = model.config
     causal = isinstance(model, Frcrn) and model.config.causal

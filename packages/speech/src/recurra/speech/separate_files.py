@@ -29,7 +29,8 @@ def choose_outputs(
 
     As "files" they are `<stem>.speaker1.<ext>` and so on, beside the input, or in the folder
     `output`, which keeps the relative paths of input folders. As "multichannel" each input has one,
-    `<stem>.speakers.<ext>` or what `output` says; see `audio_files.choose_outputs`.
+    `<stem>.speakers.<ext>`, in a folder too, or the file that `output` names; see
+    `audio_files.choose_outputs`.
 
     Raises:
         RecurraError: another form, a pipe or one name where there are several files to write, or
@@ -40,7 +41,7 @@ def choose_outputs(
             f"the output is 'files' or 'multichannel', not {form!r}; -o names the folder"
         )
     if form == "multichannel":
-        pairs = audio_files.choose_outputs(inputs, output, SPEAKERS_MARK)
+        pairs = audio_files.choose_outputs(inputs, output, SPEAKERS_MARK, mark_in_folder=True)
         return [(entry, [path]) for entry, path in pairs]
     if output is not None and audio_files.is_file_name(output):
         raise RecurraError(
