@@ -31,7 +31,7 @@ from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.manifest import Split, load_manifest
 from recurra.speech.data.sources import SpeechSource
 from recurra.speech.data.speaker_mixing import SpeakerMixingConfig, SpeakerMixtures
-from recurra.speech.metrics import Skipped, si_sdr
+from recurra.speech.metrics import NOTHING_FOUND_DB, Skipped, si_sdr
 from recurra.speech.separator import Separator
 
 CONFIG = SpeakerMixingConfig(seed=2026, seconds=4.0).as_recorded()
@@ -118,7 +118,7 @@ def fits(voices: np.ndarray, found: np.ndarray) -> dict[tuple[int, ...], float]:
 def decibels(voice: np.ndarray, estimate: np.ndarray) -> float:
     """Return the SI-SDR; a voice that was not found, silence, is 30 dB below."""
     score = si_sdr(voice, estimate)
-    return -30.0 if isinstance(score, Skipped) else float(score)
+    return NOTHING_FOUND_DB if isinstance(score, Skipped) else float(score)
 
 
 def changes_of_places(corpus: Corpus, separator: Separator, items: int) -> tuple[int, int]:

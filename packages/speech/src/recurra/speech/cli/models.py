@@ -16,7 +16,7 @@ def info(
     ] = "frcrn-small",
     json: JsonOption = False,
 ) -> None:
-    """Describe a model: size, cost, latency, look-ahead, licence.
+    """Describe a model: size, cost, speakers, latency, look-ahead, licence.
 
     \b
     Example:
@@ -37,6 +37,7 @@ def info(
         ("stored", f"{facts.stored_bytes / 1e6:.2f} MB"),
         ("cost", f"{facts.macs_per_second / 1e9:.2f} billion multiply-adds a second of audio"),
         ("sample rate", f"{facts.sample_rate} Hz"),
+        *([] if facts.speakers is None else [("speakers", f"{facts.speakers}")]),
         ("window, hop", f"{facts.window}, {facts.hop} samples"),
         ("latency", facts.latency_text),
         ("look-ahead", facts.look_ahead_text),

@@ -22,6 +22,13 @@ _THREE_FILES = ("encoder", "masknet", "decoder")
 _ENDINGS = (".pt", ".pth", ".ckpt")
 _HUB_FILES = ("last_best_checkpoint*", "*.pt", "*.ckpt")
 _WRAPPERS = ("model", "mossformer", "generator")
+_LAYOUTS = (
+    "FRCRN_SE_16K",
+    "MossFormer2_SE_48K",
+    "MossFormer2_SS_16K",
+    "MossFormer2_SR_48K (two files)",
+    "MossFormer2 (three files)",
+)
 _PAPERS_RATE = 8000  # of the separators that come in three files
 _CARD = """# {kind}, imported
 
@@ -110,7 +117,12 @@ def _build(
         layout = "MossFormer2_SS_16K" if "mask_net" in first_words else "MossFormer2 (three files)"
         build = mossformer2_official.separator
         return layout, *build(tensors, sample_rate=sample_rate, masking=masking)
-    return "FRCRN_SE_16K", *frcrn_official.network(tensors)
+    if first_words & {"unet", "unet2", "stft", "istft"}:
+        return "FRCRN_SE_16K", *frcrn_official.network(tensors)
+    raise CheckpointError(
+        f"is of no layout that is known; known are {', '.join(_LAYOUTS)}; its tensors begin with "
+        f"{', '.join(sorted(first_words)[:5])}"
+    )
 
 
 def _makes_what_it_is_given(tensors: dict[str, Tensor]) -> bool:
