@@ -65,6 +65,24 @@ def test_some_users_are_named_in_a_file(model_folder, tmp_path, capsys):
     assert [row["user"] for row in json.loads(capsys.readouterr().out)["lists"]] == ["u7", "u3"]
 
 
+def test_users_that_the_model_does_not_have_are_skipped_and_counted(model_folder, tmp_path, capsys):
+    some = tmp_path / "some.txt"
+    some.write_text("nobody\nu7\nnone either\n")
+    command = ["recommend", str(model_folder), "--users", str(some), "--seen", "-k", "1", "--json"]
+    assert run(app, PACKAGE, command) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert [row["user"] for row in found["lists"]] == ["u7"]
+    assert found["unknown_users"] == 2
+    assert shown.err == "skipped unknown users: 2\n"
+    some.write_text("nobody\nnone either\n")
+    assert run(app, PACKAGE, command) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "no user nobody, nor any of 1 others" in shown.err
+    assert shown.err.count("\n") == 1
+
+
 def test_files_of_items_choose_limit_and_name_what_is_recommended(model_folder, tmp_path, capsys):
     (tmp_path / "only.txt").write_text("a\nb\nd\ne\nq\n")
     (tmp_path / "not.txt").write_text("a\n")

@@ -38,11 +38,14 @@ def show(found: Recommendations, output: Path | None, *, json: bool, unknown_ids
         unknown_ids: how many ids of files of items the model does not know.
     """
     counts = {
+        "unknown_users": found.unknown_users,
         "unknown_items": found.unknown_items,
         "cold_starts": found.cold_starts,
         "unknown_ids_of_files": unknown_ids,
     }
     show_table(found.table, output, "lists", json=json, also=counts)
+    if found.unknown_users:
+        print(f"skipped unknown users: {found.unknown_users}", file=sys.stderr)
     if found.unknown_items:
         print(f"skipped unknown items: {found.unknown_items}", file=sys.stderr)
     if unknown_ids:

@@ -55,10 +55,10 @@ def recommend(
 ) -> None:
     """Recommend items for users of the log, or after any history.
 
-    Without --users and --history every user of the log gets a list. Items that the model does not
-    know are skipped and counted; a history without any known item gets the most popular ones. A
-    list has K items, or as many as there are that may be in it. A model that `index` has been run
-    on is asked by its index.
+    Without --users and --history every user of the log gets a list. Users and items that the model
+    does not know are skipped and counted; a history without any known item gets the most popular
+    ones. A list has K items, or as many as there are that may be in it. A model that `index` has
+    been run on is asked by its index.
 
     \b
     Examples:
