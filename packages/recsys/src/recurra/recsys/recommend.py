@@ -77,7 +77,10 @@ def show_table(
     elif output is not None:
         print(f"wrote {output}")
     else:
-        print_table(table.head(SHOWN).rows(), table.columns)
+        # Floats with two decimals are scores; ids, and what a file says of items, stay as they are.
+        own = selectors.float() - selectors.by_name("score", "cosine", require_all=False)
+        shown = table.head(SHOWN).with_columns(own.cast(pl.String))
+        print_table(shown.rows(), shown.columns)
         if len(table) > SHOWN:
             left = len(table) - SHOWN
             print(f"further rows: {left}; -o FILE has all of them", file=sys.stderr)

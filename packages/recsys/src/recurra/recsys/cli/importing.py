@@ -34,7 +34,8 @@ def import_file(
     """Import a log that is large: a folder of arrays that training maps into memory.
 
     `train FOLDER` then does what `train LOG` does, without the log in memory. Rows are put in
-    order on the disk, in parts by user.
+    order on the disk, in parts by user. Rows where a value is missing (null, or in a text empty,
+    NaN, null, None, NA and what else pandas takes for it) are left out and counted.
 
     \b
     Examples:

@@ -56,8 +56,9 @@ def train(
     """Train a model on a log, and show where it stands beside rules without training.
 
     The last event of each user is held out for the test, the one before it to choose the best
-    weights by. Columns are found by their usual names. Interrupt it at any moment and start it
-    again to go on.
+    weights by. Columns are found by their usual names. Rows where one of them is missing (null, or
+    in a text empty, NaN, null, None, NA and what else pandas takes for it) are left out and
+    counted. Interrupt it at any moment and start it again to go on.
 
     \b
     Examples:
