@@ -83,6 +83,19 @@ def test_users_that_the_model_does_not_have_are_skipped_and_counted(model_folder
     assert shown.err.count("\n") == 1
 
 
+def test_an_import_counts_users_with_few_events_as_training_does(tmp_path, capsys):
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\nu,a\nv,a\nv,b\n")
+    command = ["import", str(log), "-o", str(tmp_path / "log")]
+    said = "3 events of 2 users and 2 items; 2 users have fewer than 3 events"
+    assert run(app, PACKAGE, command) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'log'}: {said}\n"
+    assert run(app, PACKAGE, [*command, "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["users_with_fewer_than_3_events"] == 2
+    assert run(app, PACKAGE, ["train", str(log), "-o", str(tmp_path / "model")]) == 2
+    assert f"{log}: no user has three events" in capsys.readouterr().err
+
+
 def test_files_of_items_choose_limit_and_name_what_is_recommended(model_folder, tmp_path, capsys):
     (tmp_path / "only.txt").write_text("a\nb\nd\ne\nq\n")
     (tmp_path / "not.txt").write_text("a\n")

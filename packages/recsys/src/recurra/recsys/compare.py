@@ -62,7 +62,7 @@ def compare(
         known = ", ".join([*recipes, *BASELINES])
         raise RecurraError(f"no model {unknown[0]!r}; known are {known}")
     log, report = read_log(path, columns)
-    split = split_log(log, split_by)
+    split = split_log(log, split_by, path)
     tell(path, log, report)
     rows = judge_baselines(split, None if names is None else [n for n in names if n in BASELINES])
     for name in recipes if names is None else [n for n in names if n in RECIPES]:

@@ -61,7 +61,7 @@ def evaluate(
         say(f"{path}: {len(log) - len(known)} events are of items that the model does not know")
     if trained_by is not None and trained_by != split_by:
         say(f"warning: the model was trained by {trained_by}, so it may have learnt test events")
-    split = split_log(known, split_by)
+    split = split_log(known, split_by, path)
     rows = judge_baselines(split)
     rows.append(Row(judge(NetworkScorer(recommender.model), split), None))
     if users is not None:

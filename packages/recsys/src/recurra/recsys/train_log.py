@@ -47,7 +47,7 @@ def train_log(
     """
     check_replaceable(output)
     log, report = read_log(path, columns)
-    split = split_log(log, split_by)
+    split = split_log(log, split_by, path)
     tell(path, log, report)
     rows = judge_baselines(split)
     start = time.process_time()
@@ -73,8 +73,4 @@ def tell(path: Path, log: Interactions, report: LogReport) -> None:
     """Say what was made of a file."""
     for line in report.lines():
         say(f"{path}: {line}")
-    few = int((log.lengths < 3).sum())
-    say(
-        f"{path}: {len(log)} events of {log.n_users} users and {log.n_items} items; {few} users"
-        " have fewer than 3 events"
-    )
+    say(f"{path}: {log.summary()}")

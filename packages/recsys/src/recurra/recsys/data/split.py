@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -44,7 +45,11 @@ def leave_one_out(log: Interactions) -> Split:
     lengths = log.lengths
     judged = np.flatnonzero(lengths >= 3)
     if len(judged) == 0:
-        raise RecurraError("no user has three events, so that there is nothing to judge a model by")
+        raise RecurraError(
+            "no user has three events, so that there is nothing to judge a model by: see that"
+            " --user is who comes back and not an order or a visit, or give a log that reaches"
+            " further back"
+        )
     ends = log.offsets[judged + 1]
     return Split(
         train=log.first(np.where(lengths >= 3, lengths - 2, lengths)),
@@ -75,7 +80,8 @@ def split_by_time(log: Interactions) -> Split:
         judged = np.flatnonzero((counts > 0) & (counts < until))
         if len(judged) == 0:
             raise RecurraError(
-                "no user has events before and after a moment that splits the log by time"
+                "no user has events before and after a moment that splits the log by time: give a"
+                " log that reaches further back, or --split leave-one-out"
             )
         targets = log.sequence[log.offsets[judged] + counts[judged]]
         return Holdout(log.first(counts, judged), targets)
@@ -101,12 +107,20 @@ SPLITS: dict[str, Callable[[Interactions], Split]] = {
 }
 
 
-def split_log(log: Interactions, name: str) -> Split:
+def split_log(log: Interactions, name: str, path: Path) -> Split:
     """Split by the name of a protocol.
+
+    Args:
+        log: what is split.
+        name: of `SPLITS`.
+        path: of the log, which errors name.
 
     Raises:
         RecurraError: there is no such protocol, or the log cannot be split by it.
     """
     if name not in SPLITS:
         raise RecurraError(f"no split {name!r}; known are {', '.join(SPLITS)}")
-    return SPLITS[name](log)
+    try:
+        return SPLITS[name](log)
+    except RecurraError as error:
+        raise RecurraError(f"{path}: {error}") from error
