@@ -219,6 +219,27 @@ def test_networks_and_rules_are_compared_in_a_table_and_a_picture(log_file, tmp_
     assert list(json.loads(capsys.readouterr().out)["test"]) == ["popularity", "markov", "gsasrec"]
 
 
+def test_what_was_seen_is_ranked_too_where_that_is_asked(tmp_path, capsys):
+    # Learnt are "ab" of all: b comes first then, and a ties with c, which comes next and is new.
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\n" + "".join(f"u{n},{item}\n" for n in range(9) for item in "abac"))
+    model = str(tmp_path / "model")
+    found = {}
+    for name, words in {
+        "compare": [str(log), "--models", "markov"],
+        "train": [str(log), "-o", model, "--epochs", "1", "network.d_model=8"],
+        "evaluate": [model, str(log)],
+    }.items():
+        for seen in ([], ["--seen"]):
+            assert run(app, PACKAGE, [name, *words, *seen, "--json"]) == 0
+            document = json.loads(capsys.readouterr().out)
+            found[name, bool(seen)] = document["test"]["markov"]["mrr@10"]
+            said = "seen among them" if seen else "seen left out"
+            assert document["protocol"].endswith(said)
+    with_seen = (1 / 2 + 1 / 3) / 2
+    assert found == {key: pytest.approx(with_seen if key[1] else 1.0) for key in found}
+
+
 @pytest.mark.parametrize(
     "words",
     [

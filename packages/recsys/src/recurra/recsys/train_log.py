@@ -25,6 +25,7 @@ def train_log(
     run_folder: Path | None = None,
     *,
     split_by: str = "leave-one-out",
+    filter_seen: bool = True,
     json: bool = False,
 ) -> bool:
     """Read a log, train, judge and write the model folder.
@@ -37,6 +38,7 @@ def train_log(
         output: the model folder; an earlier one is replaced.
         run_folder: see `train`; None is `<output>.run`.
         split_by: see `split_log`.
+        filter_seen: see `Holdout`.
         json: print one document in place of the table.
 
     Returns:
@@ -47,7 +49,7 @@ def train_log(
     """
     check_replaceable(output)
     log, report = read_log(path, columns)
-    split = split_log(log, split_by, path)
+    split = split_log(log, split_by, path, filter_seen=filter_seen)
     tell(path, log, report)
     rows = judge_baselines(split)
     start = time.process_time()

@@ -11,6 +11,7 @@ from recurra.recsys.cli.columns import (
     ItemOption,
     KCoreOption,
     LogArgument,
+    SeenOption,
     TimeOption,
     UserOption,
     WeightMinOption,
@@ -38,6 +39,7 @@ def train(
     weight_min: WeightMinOption = None,
     k_core: KCoreOption = 1,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
+    seen: SeenOption = False,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Times that each history is seen.")
     ] = None,
@@ -75,7 +77,8 @@ def train(
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
     options = {"epochs": epochs, "patience": patience, "max_minutes": budget, "seed": seed}
     config = load_recipe(model, overrides or (), options, recipe=recipe)
-    finished = train_log(log, columns, model, config, output, run_folder, split_by=split, json=json)
+    judged = {"split_by": split, "filter_seen": not seen}
+    finished = train_log(log, columns, model, config, output, run_folder, **judged, json=json)
     if not finished:
         raise typer.Exit(130)
 

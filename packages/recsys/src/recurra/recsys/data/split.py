@@ -1,7 +1,7 @@
 """What a model is trained on and what it is judged by."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,18 @@ TIME_SHARE = 0.1  # of the events, for each of validation and test of a split by
 
 @dataclass(frozen=True)
 class Holdout:
-    """Histories and what came next: int32 (U,) `targets`, one for each user of `histories`."""
+    """What came after histories, and what it is ranked among.
+
+    Attributes:
+        histories: of U users.
+        targets: int32 (U,), the item that came next for each.
+        filter_seen: whether what a user has already taken is out of the ranking, but for the
+            target itself.
+    """
 
     histories: Interactions
     targets: np.ndarray
+    filter_seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,13 +115,14 @@ SPLITS: dict[str, Callable[[Interactions], Split]] = {
 }
 
 
-def split_log(log: Interactions, name: str, path: Path) -> Split:
+def split_log(log: Interactions, name: str, path: Path, *, filter_seen: bool = True) -> Split:
     """Split by the name of a protocol.
 
     Args:
         log: what is split.
         name: of `SPLITS`.
         path: of the log, which errors name.
+        filter_seen: see `Holdout`.
 
     Raises:
         RecurraError: there is no such protocol, or the log cannot be split by it.
@@ -121,6 +130,8 @@ def split_log(log: Interactions, name: str, path: Path) -> Split:
     if name not in SPLITS:
         raise RecurraError(f"no split {name!r}; known are {', '.join(SPLITS)}")
     try:
-        return SPLITS[name](log)
+        split = SPLITS[name](log)
     except RecurraError as error:
         raise RecurraError(f"{path}: {error}") from error
+    valid, test = (replace(part, filter_seen=filter_seen) for part in (split.valid, split.test))
+    return replace(split, valid=valid, test=test)
