@@ -122,6 +122,28 @@ def test_similar_items_and_facts_are_shown(model_folder, capsys):
     assert "markov, test" in capsys.readouterr().out
 
 
+def test_lists_that_are_empty_are_counted_with_what_fills_them(model_folder, tmp_path, capsys):
+    (tmp_path / "only.txt").write_text("a\n")
+    histories = ["--history", "a,b", "--history", "b"]
+    command = ["recommend", str(model_folder), *histories, "--only", str(tmp_path / "only.txt")]
+    assert run(app, PACKAGE, [*command, "--json"]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert [(row["history"], row["item"]) for row in found["lists"]] == [(2, "a")]
+    assert found["empty_lists"] == 1
+    assert "lists without an item: 1; " in shown.err
+    assert "give --seen" in shown.err
+    assert run(app, PACKAGE, [*command, "--seen"]) == 0
+    assert "lists without an item" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("history", ["", " , ", "a,,b,"])
+def test_nothing_between_commas_is_no_item(model_folder, capsys, history):
+    assert run(app, PACKAGE, ["recommend", str(model_folder), "--history", history, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["unknown_items"], found["cold_starts"]) == (0, 0 if "a" in history else 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -130,6 +152,10 @@ def test_similar_items_and_facts_are_shown(model_folder, capsys):
         (["recommend", "MODEL", "--users", "LOG", "--history", "a"], "exclude each other"),
         (["recommend", "MODEL", "-o", "lists.xlsx"], "written as .csv or .parquet"),
         (["recommend", "MODEL", "--per-category", "2"], "--per-category needs --items"),
+        (["recommend", "none", "-o", "lists.xlsx"], "written as .csv or .parquet"),
+        (["similar", "none", "a", "-o", "lists.xlsx"], "written as .csv or .parquet"),
+        (["export", "none", "-o", "model.txt"], "model.txt: models are written as .onnx"),
+        (["recommend", "MODEL", "--only", "LOG", "-o", "x.csv"], "leave no item of the model"),
         (["recommend", "MODEL", "--only", "no.txt"], "no.txt: No such file"),
         (["similar", "MODEL", "zz"], "does not know the item zz"),
         (["info", "none"], "no model 'none'"),

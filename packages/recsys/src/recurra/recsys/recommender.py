@@ -32,12 +32,14 @@ class Recommendations:
         unknown_items: items of given histories that the model does not know, which were skipped.
         cold_starts: histories without a known item; they get the most popular items.
         unknown_users: users that were asked for and that the log does not have, who were skipped.
+        empty_lists: histories that got no item, because a selection leaves none that is not seen.
     """
 
     table: pl.DataFrame
     unknown_items: int = 0
     cold_starts: int = 0
     unknown_users: int = 0
+    empty_lists: int = 0
 
 
 class Recommender:
@@ -279,4 +281,5 @@ class Recommender:
                 "score": pl.Series(scores, nan_to_null=True),
             }
         )
-        return Recommendations(table, unknown, sum(not len(history) for history in histories))
+        cold_starts = sum(not len(history) for history in histories)
+        return Recommendations(table, unknown, cold_starts, empty_lists=counts.count(0))
