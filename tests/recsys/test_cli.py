@@ -197,6 +197,34 @@ def test_a_run_that_is_done_is_judged_and_written_again(log_file, tmp_path):
     assert first["test"]["bert4rec"]["ndcg@10"] == again["test"]["bert4rec"]["ndcg@10"]
 
 
+@pytest.mark.parametrize(
+    ("change", "words", "said"),
+    [
+        ("c", [], "log was"),
+        (None, ["cloze.mask_share=0.6"], "cloze.mask_share was 0.2, now 0.6"),
+        (None, ["--model", "sasrec"], "model was 'bert4rec', now 'sasrec'"),
+        (None, ["--k-core", "6"], "log was"),
+    ],
+)
+def test_the_run_of_another_log_or_recipe_is_not_gone_on_with(
+    log_file, tmp_path, capsys, change, words, said
+):
+    log, folder = tmp_path / "log.csv", tmp_path / "model"
+    table = pl.read_csv(log_file)
+    table.write_csv(log)
+    command = ["train", str(log), "-o", str(folder), "--epochs", "1", "network.d_model=8"]
+    assert run(app, PACKAGE, command) == 0
+    weights = (folder / "model.safetensors").read_bytes()
+    if change is not None:  # the same counts, another order
+        table.with_columns(item=pl.col("item").replace({"a": change, change: "a"})).write_csv(log)
+    capsys.readouterr()
+    assert run(app, PACKAGE, [*command, *words]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert said in error
+    assert "--run" in error
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
 def test_a_model_is_judged_again_as_it_was_when_it_was_trained(
     model_folder, log_file, tmp_path, capsys
 ):

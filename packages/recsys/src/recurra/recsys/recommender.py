@@ -19,6 +19,7 @@ from recurra.recsys.ranking import ItemList, ItemLists, recommend_items
 from recurra.recsys.selection import Selection
 
 ITEMS, HISTORIES = "items.parquet", "histories.parquet"
+METRICS = "metrics.json"  # what it was worth when it was made
 EVERYTHING = Selection()
 
 

@@ -126,7 +126,7 @@ def import_checkpoint(
     checkpoint: Annotated[
         list[Path],
         typer.Argument(
-            help="A .pt file (of _SR_48K both), or the folder of an official checkpoint."
+            help="A .pt file (of _SR_48K both), the folder of an official checkpoint, or a Hub id."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model folder to make.")],
@@ -151,6 +151,7 @@ def import_checkpoint(
     \b
     Examples:
       recurra-speech import-checkpoint checkpoints/FRCRN_SE_16K -o frcrn-official
+      recurra-speech import-checkpoint alibabasglab/MossFormer2_SE_48K -o se
       recurra-speech import-checkpoint MossFormer2_SS_16K/last_best_checkpoint.pt -o ss
       recurra-speech import-checkpoint last_best_checkpoint_m.pt last_best_checkpoint_g.pt -o sr
       recurra-speech import-checkpoint mossformer2-whamr-2spk -o whamr --no-masking

@@ -183,6 +183,11 @@ class Corpus:
         self.clips = [Clip(**fields) for index in indexes for fields in index["clips"]]
         self._arrays: dict[str, np.ndarray] = {}
 
+    def digest(self) -> str:
+        """What there is to draw from, in 16 hexadecimal digits: the clips and their places."""
+        clips = json.dumps([asdict(clip) for clip in self.clips])
+        return hashlib.sha256(clips.encode()).hexdigest()[:16]
+
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_arrays": {}}
 
