@@ -285,7 +285,8 @@ def test_what_was_seen_is_ranked_too_where_that_is_asked(tmp_path, capsys):
         "evaluate": [model, str(log)],
     }.items():
         for seen in ([], ["--seen"]):
-            assert run(app, PACKAGE, [name, *words, *seen, "--json"]) == 0
+            run_folder = ["--run", str(tmp_path / f"run{len(seen)}")] if name == "train" else []
+            assert run(app, PACKAGE, [name, *words, *seen, *run_folder, "--json"]) == 0
             document = json.loads(capsys.readouterr().out)
             found[name, bool(seen)] = document["test"]["markov"]["mrr@10"]
             said = "seen among them" if seen else "seen left out"
