@@ -32,6 +32,7 @@ def evaluate(
     columns: LogColumns,
     *,
     split_by: str | None = None,
+    filter_seen: bool = True,
     users: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -42,6 +43,7 @@ def evaluate(
         path: of the log; items that the model does not know are left out and counted.
         columns: see `LogColumns`.
         split_by: see `split_log`; None is how the model was trained.
+        filter_seen: see `Holdout`.
         users: a .parquet file for the results of each user.
         json: print one document in place of the tables.
 
@@ -63,7 +65,7 @@ def evaluate(
         say("warning: the model was extended, which learns all new events: test events among them")
     elif trained_by is not None and trained_by != split_by:
         say(f"warning: the model was trained by {trained_by}, so it may have learnt test events")
-    split = split_log(known, split_by)
+    split = split_log(known, split_by, path, filter_seen=filter_seen)
     rows = judge_baselines(split)
     rows.append(Row(judge(NetworkScorer(recommender.model), split), None))
     if users is not None:

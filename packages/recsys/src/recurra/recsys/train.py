@@ -256,7 +256,8 @@ def run_settings(config: TrainConfig, split: Split, start: NextItemModel | None)
     """What the weights of a run follow from, beside its `FitConfig`."""
     recipe = {name: value for name, value in asdict(config).items() if name not in IN_FIT_CONFIG}
     first = None if start is None else _digest_of_weights(start)
-    return {**recipe, "log": split.train.digest(), "first_weights": first}
+    seen = {"filter_seen": split.valid.filter_seen}  # which the best weights follow from
+    return {**recipe, "log": split.train.digest(), "first_weights": first, **seen}
 
 
 def _digest_of_weights(model: nn.Module) -> str:

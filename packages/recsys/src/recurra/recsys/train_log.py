@@ -6,6 +6,7 @@ from pathlib import Path
 
 from recurra.core.cli import print_json
 from recurra.core.pretrained import check_replaceable
+from recurra.core.training import is_first_process
 from recurra.recsys.data import Interactions, LogColumns, LogReport, read_log, split_log
 from recurra.recsys.judging import judge
 from recurra.recsys.neural import NetworkScorer
@@ -23,9 +24,12 @@ def train_log(
     run_folder: Path | None = None,
     *,
     split_by: str = "leave-one-out",
+    filter_seen: bool = True,
     json: bool = False,
 ) -> bool:
     """Read a log, train, judge and write the model folder.
+
+    Under torchrun all processes train, and the first one does the rest.
 
     Args:
         path: of the log.
@@ -35,6 +39,7 @@ def train_log(
         output: the model folder; an earlier one is replaced.
         run_folder: see `train`; None is `<output>.run`.
         split_by: see `split_log`.
+        filter_seen: see `Holdout`.
         json: print one document in place of the table.
 
     Returns:
@@ -45,14 +50,18 @@ def train_log(
     """
     check_replaceable(output)
     log, report = read_log(path, columns)
-    split = split_log(log, split_by)
-    tell(path, log, report)
-    rows = judge_baselines(split)
+    split = split_log(log, split_by, path, filter_seen=filter_seen)
+    rows = []
+    if is_first_process():
+        tell(path, log, report)
+        rows = judge_baselines(split)
     start = time.process_time()
     run = run_folder or output.with_name(f"{output.name}.run")
     model, result = train(split, config, run)
     if not result.finished:
         return False
+    if not is_first_process():
+        return True
     seconds = time.process_time() - start
     rows.append(Row(judge(NetworkScorer(model, name), split), seconds))
     found = {"split": split_by, **document(rows, split)}
@@ -72,8 +81,4 @@ def tell(path: Path, log: Interactions, report: LogReport) -> None:
     """Say what was made of a file."""
     for line in report.lines():
         say(f"{path}: {line}")
-    few = int((log.lengths < 3).sum())
-    say(
-        f"{path}: {len(log)} events of {log.n_users} users and {log.n_items} items; {few} users"
-        " have fewer than 3 events"
-    )
+    say(f"{path}: {log.summary()}")

@@ -96,7 +96,7 @@ def tune_log(
     check_replaceable(output)
     recipe = load_recipe(config.model, config.words)
     log, report = read_log(path, columns)
-    split = split_log(log, config.split)
+    split = split_log(log, config.split, path)
     tell(path, log, report)
     tries = draw_tries(
         space_of(recipe.model, int(log.lengths.max())), config.tries, config.seed, config.words

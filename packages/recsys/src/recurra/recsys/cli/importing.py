@@ -34,7 +34,8 @@ def import_file(
     """Import a log that is large: a folder of arrays that training maps into memory.
 
     `train FOLDER` then does what `train LOG` does, without the log in memory. Rows are put in
-    order on the disk, in parts by user.
+    order on the disk, in parts by user. Rows where a value is missing (null, or in a text empty,
+    NaN, null, None, NA and what else pandas takes for it) are left out and counted.
 
     \b
     Examples:
@@ -52,13 +53,13 @@ def import_file(
     report = import_log(log, output, columns, force=force)
     found, _ = open_log(output)
     counts = {"events": len(found), "users": found.n_users, "items": found.n_items}
+    counts["users_with_fewer_than_3_events"] = found.n_short
     for line in report.lines():
         print(f"{log}: {line}", file=sys.stderr)
     if json:
         print_json({"output": output, **counts, **asdict(report)})
     else:
-        said = " of ".join([f"{counts['events']} events", f"{counts['users']} users"])
-        typer.echo(f"wrote {output}: {said} and {counts['items']} items")
+        typer.echo(f"wrote {output}: {found.summary()}")
 
 
 def extend(

@@ -143,6 +143,7 @@ def train(
     """
     from recurra.core.cli import load_config
     from recurra.core.cli.yaml_file import read_mapping
+    from recurra.core.training import is_first_process
 
     limit = () if budget is None else (f"fit.max_minutes={budget!r}",)
     changes = (*(overrides or ()), *limit)
@@ -158,7 +159,7 @@ def train(
 
         result = train_enhancer(load_config(TrainConfig, config, changes), corpus, run_folder)
     for name in ("best", "last"):
-        if (result.folder / name).is_dir():
+        if is_first_process() and (result.folder / name).is_dir():
             typer.echo(f"wrote {result.folder / name}")
     if not result.finished:
         raise typer.Exit(130)
