@@ -121,7 +121,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     validations: int = 20
-    patience: int | None = 5
+    patience: int | None = 10
     max_minutes: float | None = None
     seed: int = 0
     threads: int | None = None
