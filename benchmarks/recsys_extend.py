@@ -16,7 +16,6 @@ anything is learnt.
 
 import argparse
 import json
-import shutil
 import tempfile
 import time
 from dataclasses import replace
@@ -36,7 +35,7 @@ from recurra.recsys.metrics import ndcg, rank_of
 from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.ranking import scores_of
 from recurra.recsys.recipes import RECIPES, load_recipe
-from recurra.recsys.train import train
+from recurra.recsys.train import train, training_file
 
 OLD, LEARNT = 0.8, 0.9  # of the events, by time
 RESAMPLES = 2_000
@@ -79,7 +78,6 @@ def measure(log: Interactions, folder: Path, asked: argparse.Namespace) -> None:
             seed=asked.seed,
         )
         seconds[name] = time.process_time() - start
-        shutil.rmtree(folder / f"{name}.run", ignore_errors=True)
     names = ("unlearnt", "extended", "anew")
     models = {name: Recommender.from_pretrained(folder / name) for name in ("old", *names)}
     check_what_stays(models)
@@ -118,7 +116,7 @@ def train_once(log: Interactions, output: Path, asked: argparse.Namespace) -> fl
     config = replace(config, epochs=epochs_within(60 * asked.budget, split, config))
     start = time.process_time()
     model, _ = train(split, config, output.with_name(f"{output.name}.run"))
-    Recommender(model, log).save(output)
+    Recommender(model, log).save(output, files=training_file(config))
     seconds = time.process_time() - start
     note.write_text(json.dumps(seconds))
     return seconds

@@ -6,15 +6,16 @@ Mixtures of 4 s are drawn from a seed that training does not use, no two voices 
 speed. "Seen" are voices of the training split, "unseen" those of the test split, of which training
 heard nothing. Pairs of one sex and mixed pairs are told apart by the manifest where it knows, else
 by the median pitch of the voice (pyin) below or above 165 Hz. The improvement is that of SI-SDR
-over the mixture, of each voice in the best order. Mixtures of 3 minutes of unseen voices then show
-how often the voices change places: pieces of 5 s in which the order that fits better, by at least
-3 dB, is another than in the last such piece.
+over the mixture, of each voice in the best order. A mixture counts as one with an inactive voice
+where `separate` would name one: more than 30 dB under it. The rest is what the sum of what was
+found leaves of the mixture, its median in dB to it. Mixtures of 3 minutes of unseen voices then
+show how often the voices change places: pieces of 5 s in which the order that fits better, by at
+least 3 dB, is another than in the last such piece.
 """
 
 import argparse
 import itertools
-from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -30,13 +31,14 @@ from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.manifest import Split, load_manifest
 from recurra.speech.data.sources import SpeechSource
 from recurra.speech.data.speaker_mixing import SpeakerMixingConfig, SpeakerMixtures
-from recurra.speech.metrics import Skipped, si_sdr
+from recurra.speech.metrics import NOTHING_FOUND_DB, Skipped, si_sdr
 from recurra.speech.separator import Separator
 
 CONFIG = SpeakerMixingConfig(seed=2026, seconds=4.0).as_recorded()
 SPLITS: dict[str, Split] = {"seen": "train", "unseen": "test"}
 PITCH_HZ = 165.0  # between men's and women's voices
 PIECE = 5 * SAMPLE_RATE
+INACTIVE_DB = -30.0  # as `separate_files` has it
 CLEAR_DB = 3.0  # a piece whose orders are nearer to each other says nothing
 
 
@@ -53,34 +55,54 @@ def main() -> None:
     rows = []
     for heard, split in SPLITS.items():
         voices = len(SpeechSource(corpus, split).voices)
-        gains = improvements(corpus, split, separator, args.mixtures)
+        found = scores(corpus, split, separator, args.mixtures)
         for pair in ("one sex", "mixed", "all"):
-            of_pair = [g for kind, g in gains.items() if pair in (kind, "all")]
-            values = list(itertools.chain.from_iterable(of_pair))
-            if values:
-                mean = bootstrap_mean(values)
-                interval = f"{mean.mean:.2f} [{mean.low:.2f}, {mean.high:.2f}]"
-                rows.append((heard, voices, pair, len(values), interval))
-    print_table(rows, ["voices", "in the split", "pairs", "mixtures", "SI-SDR improvement, dB"])
+            of_pair = [score for score in found if pair in (score.pair, "all")]
+            if of_pair:
+                mean = bootstrap_mean([score.gain for score in of_pair])
+                interval = f"{mean.mean:.2f}"
+                if mean.low is not None:  # of one mixture there is none
+                    interval += f" [{mean.low:.2f}, {mean.high:.2f}]"
+                inactive = sum(score.inactive for score in of_pair)
+                rest = f"{np.median([score.rest for score in of_pair]):.1f}"
+                rows.append((heard, voices, pair, len(of_pair), interval, inactive, rest))
+    columns = ["voices", "in the split", "pairs", "mixtures", "SI-SDR improvement, dB"]
+    print_table(rows, [*columns, "with an inactive voice", "rest, dB"])
     if args.long:
         swaps, pieces = changes_of_places(corpus, separator, args.long)
         print(f"{args.long} mixtures of 3 minutes: {swaps} changes of places in {pieces} pieces")
 
 
-def improvements(
-    corpus: Corpus, split: Split, separator: Separator, items: int
-) -> dict[str, list[float]]:
-    """Return the mean improvement of each mixture's voices in dB, by the kind of pair."""
+@dataclass(frozen=True)
+class Score:
+    """Of one mixture: the kind of its pair, and what the page's columns are made of, in dB."""
+
+    pair: str
+    gain: float
+    inactive: bool
+    rest: float
+
+
+def scores(corpus: Corpus, split: Split, separator: Separator, items: int) -> list[Score]:
+    """Take mixtures apart and score each."""
     mixtures = SpeakerMixtures(corpus, replace(CONFIG, items=items), split)
-    gains: dict[str, list[float]] = defaultdict(list)
+    found_scores = []
     for index in range(items):
         made = mixtures.mix(Draw(0, index).generator(CONFIG.seed))
         before = np.mean([decibels(voice, made.mixture) for voice in made.voices])
         found = separator(made.mixture, SAMPLE_RATE)
         after = max(fits(made.voices, found).values())
         sexes = {sex(corpus, split, name) for name in made.names}
-        gains["mixed" if len(sexes) == 2 else "one sex"].append(float(after - before))
-    return gains
+        pair = "mixed" if len(sexes) == 2 else "one sex"
+        inactive = any(level(voice, made.mixture) < INACTIVE_DB for voice in found)
+        rest = level(made.mixture - found.sum(axis=0), made.mixture)
+        found_scores.append(Score(pair, float(after - before), inactive, rest))
+    return found_scores
+
+
+def level(audio: np.ndarray, mixture: np.ndarray) -> float:
+    """Return the level of audio (n,) against the mixture (n,) in dB."""
+    return 10 * float(np.log10(max(np.square(audio).sum(), 1e-30) / np.square(mixture).sum()))
 
 
 def fits(voices: np.ndarray, found: np.ndarray) -> dict[tuple[int, ...], float]:
@@ -96,7 +118,7 @@ def fits(voices: np.ndarray, found: np.ndarray) -> dict[tuple[int, ...], float]:
 def decibels(voice: np.ndarray, estimate: np.ndarray) -> float:
     """Return the SI-SDR; a voice that was not found, silence, is 30 dB below."""
     score = si_sdr(voice, estimate)
-    return -30.0 if isinstance(score, Skipped) else float(score)
+    return NOTHING_FOUND_DB if isinstance(score, Skipped) else float(score)
 
 
 def changes_of_places(corpus: Corpus, separator: Separator, items: int) -> tuple[int, int]:

@@ -29,6 +29,13 @@ def test_ids_that_are_numbers_are_joined_as_text(tmp_path):
     assert joined.rows() == [(12, "Twelve"), (7, None)]
 
 
+def test_whole_floats_of_parquet_are_joined_as_integers(tmp_path):
+    table = pl.DataFrame({"item": [12.0, None], "title": ["Twelve", "?"]})
+    table.write_parquet(tmp_path / "titles.parquet")
+    joined = Catalogue(tmp_path / "titles.parquet").join(pl.DataFrame({"item": [12, 7]}))
+    assert joined.rows() == [(12, "Twelve"), (7, None)]
+
+
 def test_categories_are_numbered_and_items_without_one_are_not(catalogue, log):
     found = catalogue.categories(log, "kind")
     pot, tea, cup, mug, jug = log.number(["pot", "tea", "cup", "mug", "jug"])

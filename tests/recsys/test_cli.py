@@ -65,6 +65,37 @@ def test_some_users_are_named_in_a_file(model_folder, tmp_path, capsys):
     assert [row["user"] for row in json.loads(capsys.readouterr().out)["lists"]] == ["u7", "u3"]
 
 
+def test_users_that_the_model_does_not_have_are_skipped_and_counted(model_folder, tmp_path, capsys):
+    some = tmp_path / "some.txt"
+    some.write_text("nobody\nu7\nnone either\n")
+    command = ["recommend", str(model_folder), "--users", str(some), "--seen", "-k", "1", "--json"]
+    assert run(app, PACKAGE, command) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert [row["user"] for row in found["lists"]] == ["u7"]
+    assert found["unknown_users"] == 2
+    assert shown.err == "skipped unknown users: 2\n"
+    some.write_text("nobody\nnone either\n")
+    assert run(app, PACKAGE, command) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "no user nobody, nor any of 1 others" in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_an_import_counts_users_with_few_events_as_training_does(tmp_path, capsys):
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\nu,a\nv,a\nv,b\n")
+    command = ["import", str(log), "-o", str(tmp_path / "log")]
+    said = "3 events of 2 users and 2 items; 2 users have fewer than 3 events"
+    assert run(app, PACKAGE, command) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'log'}: {said}\n"
+    assert run(app, PACKAGE, [*command, "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["users_with_fewer_than_3_events"] == 2
+    assert run(app, PACKAGE, ["train", str(log), "-o", str(tmp_path / "model")]) == 2
+    assert f"{log}: no user has three events" in capsys.readouterr().err
+
+
 def test_files_of_items_choose_limit_and_name_what_is_recommended(model_folder, tmp_path, capsys):
     (tmp_path / "only.txt").write_text("a\nb\nd\ne\nq\n")
     (tmp_path / "not.txt").write_text("a\n")
@@ -91,6 +122,28 @@ def test_similar_items_and_facts_are_shown(model_folder, capsys):
     assert "markov, test" in capsys.readouterr().out
 
 
+def test_lists_that_are_empty_are_counted_with_what_fills_them(model_folder, tmp_path, capsys):
+    (tmp_path / "only.txt").write_text("a\n")
+    histories = ["--history", "a,b", "--history", "b"]
+    command = ["recommend", str(model_folder), *histories, "--only", str(tmp_path / "only.txt")]
+    assert run(app, PACKAGE, [*command, "--json"]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert [(row["history"], row["item"]) for row in found["lists"]] == [(2, "a")]
+    assert found["empty_lists"] == 1
+    assert "lists without an item: 1; " in shown.err
+    assert "give --seen" in shown.err
+    assert run(app, PACKAGE, [*command, "--seen"]) == 0
+    assert "lists without an item" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("history", ["", " , ", "a,,b,"])
+def test_nothing_between_commas_is_no_item(model_folder, capsys, history):
+    assert run(app, PACKAGE, ["recommend", str(model_folder), "--history", history, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["unknown_items"], found["cold_starts"]) == (0, 0 if "a" in history else 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,6 +152,10 @@ def test_similar_items_and_facts_are_shown(model_folder, capsys):
         (["recommend", "MODEL", "--users", "LOG", "--history", "a"], "exclude each other"),
         (["recommend", "MODEL", "-o", "lists.xlsx"], "written as .csv or .parquet"),
         (["recommend", "MODEL", "--per-category", "2"], "--per-category needs --items"),
+        (["recommend", "none", "-o", "lists.xlsx"], "written as .csv or .parquet"),
+        (["similar", "none", "a", "-o", "lists.xlsx"], "written as .csv or .parquet"),
+        (["export", "none", "-o", "model.txt"], "model.txt: models are written as .onnx"),
+        (["recommend", "MODEL", "--only", "LOG", "-o", "x.csv"], "leave no item of the model"),
         (["recommend", "MODEL", "--only", "no.txt"], "no.txt: No such file"),
         (["similar", "MODEL", "zz"], "does not know the item zz"),
         (["info", "none"], "no model 'none'"),
@@ -138,6 +195,34 @@ def test_a_run_that_is_done_is_judged_and_written_again(log_file, tmp_path):
     assert run(app, PACKAGE, [*command, "2"]) == 0
     again = json.loads((folder / "metrics.json").read_text())
     assert first["test"]["bert4rec"]["ndcg@10"] == again["test"]["bert4rec"]["ndcg@10"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "said"),
+    [
+        ("c", [], "log was"),
+        (None, ["cloze.mask_share=0.6"], "cloze.mask_share was 0.2, now 0.6"),
+        (None, ["--model", "sasrec"], "model was 'bert4rec', now 'sasrec'"),
+        (None, ["--k-core", "6"], "log was"),
+    ],
+)
+def test_the_run_of_another_log_or_recipe_is_not_gone_on_with(
+    log_file, tmp_path, capsys, change, words, said
+):
+    log, folder = tmp_path / "log.csv", tmp_path / "model"
+    table = pl.read_csv(log_file)
+    table.write_csv(log)
+    command = ["train", str(log), "-o", str(folder), "--epochs", "1", "network.d_model=8"]
+    assert run(app, PACKAGE, command) == 0
+    weights = (folder / "model.safetensors").read_bytes()
+    if change is not None:  # the same counts, another order
+        table.with_columns(item=pl.col("item").replace({"a": change, change: "a"})).write_csv(log)
+    capsys.readouterr()
+    assert run(app, PACKAGE, [*command, *words]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert said in error
+    assert "--run" in error
+    assert (folder / "model.safetensors").read_bytes() == weights
 
 
 def test_a_model_is_judged_again_as_it_was_when_it_was_trained(
@@ -186,6 +271,28 @@ def test_networks_and_rules_are_compared_in_a_table_and_a_picture(log_file, tmp_
     assert "--force" in capsys.readouterr().err
     assert run(app, PACKAGE, [*command, "--json", "--force"]) == 0
     assert list(json.loads(capsys.readouterr().out)["test"]) == ["popularity", "markov", "gsasrec"]
+
+
+def test_what_was_seen_is_ranked_too_where_that_is_asked(tmp_path, capsys):
+    # Learnt are "ab" of all: b comes first then, and a ties with c, which comes next and is new.
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\n" + "".join(f"u{n},{item}\n" for n in range(9) for item in "abac"))
+    model = str(tmp_path / "model")
+    found = {}
+    for name, words in {
+        "compare": [str(log), "--models", "markov"],
+        "train": [str(log), "-o", model, "--epochs", "1", "network.d_model=8"],
+        "evaluate": [model, str(log)],
+    }.items():
+        for seen in ([], ["--seen"]):
+            run_folder = ["--run", str(tmp_path / f"run{len(seen)}")] if name == "train" else []
+            assert run(app, PACKAGE, [name, *words, *seen, *run_folder, "--json"]) == 0
+            document = json.loads(capsys.readouterr().out)
+            found[name, bool(seen)] = document["test"]["markov"]["mrr@10"]
+            said = "seen among them" if seen else "seen left out"
+            assert document["protocol"].endswith(said)
+    with_seen = (1 / 2 + 1 / 3) / 2
+    assert found == {key: pytest.approx(with_seen if key[1] else 1.0) for key in found}
 
 
 @pytest.mark.parametrize(

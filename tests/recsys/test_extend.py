@@ -1,10 +1,12 @@
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
 from recurra.core.cli import run
-from recurra.recsys import Recommender
+from recurra.recsys import Recommender, extend
 from recurra.recsys.cli import PACKAGE, app
 from recurra.recsys.data import Interactions
 from recurra.recsys.extend import grow_model, join_logs, with_replay
@@ -99,3 +101,66 @@ def test_an_extended_model_knows_new_users_and_items(model, log, tmp_path, capsy
     assert not torch.equal(
         learnt.model.item_embedding.weight, recommender.model.item_embedding.weight
     )
+
+
+def trained(tmp_path, *words):
+    """A model of `train` for a round of six items, and a file of what came since."""
+    rows = [(f"u{user}", "abcdef"[(user + n) % 6], n) for user in range(30) for n in range(6)]
+    schema = ["user", "item", "time"]
+    pl.DataFrame(rows, schema=schema, orient="row").write_csv(tmp_path / "log.csv")
+    came = [(f"u{user}", "abcdef"[user % 6], 6) for user in range(9)] + [("new", "a", 7)]
+    pl.DataFrame(came, schema=schema, orient="row").write_csv(tmp_path / "new.csv")
+    sizes = ["network.d_model=8", "--epochs", "1", *words]
+    log, model = str(tmp_path / "log.csv"), str(tmp_path / "model")
+    assert run(app, PACKAGE, ["train", log, "-o", model, *sizes]) == 0
+    return model, str(tmp_path / "new.csv")
+
+
+def test_all_new_events_are_learnt_by_the_models_own_recipe(tmp_path, monkeypatch):
+    folder, new = trained(tmp_path, "--model", "gsasrec", "batch_size=7")
+    seen = []
+
+    def train(split, config, *args, **options):
+        seen.append((split, config, options))
+        return extend.train_it(split, config, *args, **options)
+
+    monkeypatch.setattr(extend, "train_it", extend.train, raising=False)
+    monkeypatch.setattr(extend, "train", train)
+    assert run(app, PACKAGE, ["extend", folder, new, "-o", str(tmp_path / "extended")]) == 0
+    ((split, config, options),) = seen
+    lengths = dict(zip(split.train.users, split.train.lengths.tolist(), strict=True))
+    assert {lengths[f"u{user}"] for user in range(9)} == {7}
+    assert lengths["new"] == 1
+    assert len(lengths) == 20  # as many others
+    assert (config.loss.name, config.batch_size, config.learning_rate) == ("gbce", 7, 1e-3)
+    assert not options["choose"]
+    again = extend.load_config(extend.TrainConfig, tmp_path / "extended" / "training.json")
+    assert again.learning_rate == 2e-3  # a second extension is as fast as the first
+
+
+def test_what_came_judges_the_model_before_it_is_learnt(tmp_path, capsys):
+    folder, new = trained(tmp_path)
+    capsys.readouterr()
+    command = ["extend", folder, new, "-o", str(tmp_path / "extended"), "--json"]
+    assert run(app, PACKAGE, [*command, "--epochs", "0"]) == 0
+    found = json.loads(capsys.readouterr().out)["before"]
+    assert found["users"] == 9
+    assert set(found["test"]) == {"popularity", "markov", "bert4rec"}
+    # A user has all six items, so the right one is the only candidate that is left.
+    assert found["test"]["markov"]["ndcg@10"] == 1.0
+    assert (
+        run(app, PACKAGE, ["evaluate", str(tmp_path / "extended"), str(tmp_path / "log.csv")]) == 0
+    )
+    assert "test events among them" in capsys.readouterr().err
+
+
+def test_a_model_is_extended_in_its_own_folder_time_and_again(tmp_path, capsys):
+    folder, new = trained(tmp_path)
+    weights = []
+    for _ in range(3):
+        assert run(app, PACKAGE, ["extend", folder, new, "-o", folder]) == 0
+        weights.append(Recommender.from_pretrained(folder).model.item_embedding.weight)
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    assert "resumed" not in capsys.readouterr().err
+    assert not (tmp_path / "model.extend").exists()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -54,12 +56,12 @@ def test_seen_items_are_out_of_the_ranking_but_for_the_right_one():
     holdout = Holdout(log, np.array([3, 1], np.int32))
     scorer = Fixed(5, 4, 3)
     assert evaluate(scorer, holdout, k=3)["mrr@3"] == 1.0  # 3 alone; 1, which was seen, alone
-    assert evaluate(scorer, holdout, k=3, filter_seen=False)["mrr@3"] == (1 / 3 + 1) / 2
+    assert evaluate(scorer, replace(holdout, filter_seen=False), k=3)["mrr@3"] == (1 / 3 + 1) / 2
 
 
 def test_evaluation_is_the_same_in_blocks():
     log = log_of(*["abc"] * 100)
     targets = np.arange(100, dtype=np.int32) % 3 + 1
-    found = evaluate(Fixed(3, 2, 1), Holdout(log, targets), k=3, filter_seen=False)
+    found = evaluate(Fixed(3, 2, 1), Holdout(log, targets, filter_seen=False), k=3)
     expected = np.mean([1 / (target % 4) for target in targets])
     assert found["mrr@3"] == pytest.approx(expected)

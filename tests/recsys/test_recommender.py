@@ -9,6 +9,7 @@ from recurra.core.errors import CheckpointError, RecurraError
 from recurra.recsys import Recommender
 from recurra.recsys.models import Bert4Rec, Bert4RecConfig, SasRec, SasRecConfig
 from recurra.recsys.neural import NetworkScorer
+from recurra.recsys.recommend import show_table
 
 
 @pytest.fixture
@@ -53,6 +54,13 @@ def test_different_histories_get_different_lists(recommender):
     table = recommender.for_histories([["pot"], ["tea"]], k=5, filter_seen=False).table
     scores = table["score"].to_list()
     assert scores[:5] != scores[5:]
+
+
+def test_ids_and_prices_are_not_printed_as_scores(capsys):
+    table = pl.DataFrame({"item": [12.0, 1.5], "score": [0.123, None], "price": [9.995, 2.0]})
+    show_table(table, None, "lists", json=False)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "." in line]
+    assert rows == [["12.0", "0.12", "9.995"], ["1.5", "2.0"]]
 
 
 def test_unknown_users_and_empty_lists_are_errors(recommender):

@@ -171,6 +171,16 @@ def test_several_inputs_need_a_folder(enhance, tmp_path, capsys, arguments, mess
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "b.wav"]
 
 
+def test_an_ending_that_no_format_has_is_refused_but_for_the_inputs_own(enhance, tmp_path, capsys):
+    recording(tmp_path / "a.wav", length=800)
+    assert enhance("a.wav", "-o", "clean.vaw") == 2
+    assert "clean.vaw: .vaw is no audio or video format; name one" in capsys.readouterr().err
+    assert not (tmp_path / "clean.vaw").exists()
+    (tmp_path / "a.wav").rename(tmp_path / "a.dat")
+    assert enhance("a.dat", "-o", "clean.dat") == 0
+    assert soundfile.info(tmp_path / "clean.dat").format == "WAV"
+
+
 def test_a_folder_may_be_called_like_a_file(enhance, tmp_path):
     (tmp_path / "there.wav").mkdir()
     for name in ("a.wav", "b.wav"):

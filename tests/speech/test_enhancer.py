@@ -206,10 +206,13 @@ def test_the_package_offers_the_function_and_not_a_module():
     import recurra.speech
     import recurra.speech.enhance_files
     from recurra.speech import enhance, enhancer
+    from recurra.speech.separator import SeparateOptions, Separator
 
     assert recurra.speech.enhance is enhance is enhancer.enhance
     assert recurra.speech.Enhancer is Enhancer
-    assert "enhance" in dir(recurra.speech)
+    assert recurra.speech.Separator is Separator
+    assert recurra.speech.SeparateOptions is SeparateOptions
+    assert {"enhance", "Separator"} <= {*dir(recurra.speech)}
     with pytest.raises(AttributeError, match="no attribute 'enhanced'"):
         _ = recurra.speech.enhanced
 

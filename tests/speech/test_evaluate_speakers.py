@@ -75,6 +75,73 @@ def test_each_voice_is_scored_with_its_best_match(mixed, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["scores"]) == 2
 
 
+def write_voices(folder, **voices):
+    folder.mkdir()
+    for name, x in voices.items():
+        soundfile.write(folder / f"a.{name}.wav", x, 16000, "FLOAT")
+
+
+def test_a_silent_estimate_counts_and_is_told(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    one, two, noise = 0.1 * rng.standard_normal((3, 16000))
+    write_voices(tmp_path / "true", speaker1=one, speaker2=two)
+    write_voices(tmp_path / "made", speaker1=np.zeros(16000), speaker2=one + 0.1 * noise)
+    (tmp_path / "mixture").mkdir()
+    soundfile.write(tmp_path / "mixture" / "a.wav", one + two, 16000, "FLOAT")
+    evaluation = evaluate_speakers(*(tmp_path / x for x in ("true", "made", "mixture")))
+    assert not evaluation.unscored
+    assert [score.silent for score in evaluation.scores] == [False, True]
+    assert evaluation.scores[0].si_sdr == pytest.approx(20, abs=0.3)
+    assert evaluation.scores[1].si_sdr == -30
+    assert evaluation.scores[1].si_sdri == pytest.approx(-30 - si_sdr(two, one + two), abs=0.01)
+    assert evaluation.means["si_sdr"].mean == pytest.approx(-5, abs=0.2)
+    assert evaluation.means["si_sdr"].count == 2
+    words = ["evaluate", tmp_path / "true", tmp_path / "made", "--speakers"]
+    assert command(*words) == 0
+    assert "1 silent, each counted as -30 dB" in " ".join(capsys.readouterr().out.split())
+    assert command(*words, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["silent"], report["scores"][1]["silent"]) == (1, True)
+
+
+def test_voices_that_take_turns_are_scored(tmp_path):
+    x = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    first, last = x * (np.arange(16000) < 8000), x * (np.arange(16000) >= 8000)
+    write_voices(tmp_path / "true", speaker1=first, speaker2=last)
+    write_voices(tmp_path / "made", speaker1=last + 0.01 * last**2, speaker2=first)
+    soundfile.write(tmp_path / "made" / "a.speaker2.wav", first + 0.01 * first**2, 16000, "FLOAT")
+    evaluation = evaluate_speakers(tmp_path / "true", tmp_path / "made")
+    assert [score.estimate.name for score in evaluation.scores] == [
+        "a.speaker2.wav",
+        "a.speaker1.wav",
+    ]
+    assert all(score.si_sdr > 30 and not score.silent for score in evaluation.scores)
+
+
+def test_a_silent_true_voice_cannot_be_scored(tmp_path):
+    x = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    write_voices(tmp_path / "true", speaker1=x, speaker2=np.zeros(16000))
+    write_voices(tmp_path / "made", speaker1=x + x**2, speaker2=np.zeros(16000))
+    evaluation = evaluate_speakers(tmp_path / "true", tmp_path / "made")
+    assert [u.reason for u in evaluation.unscored] == ["the reference is silent"]
+
+
+def test_an_estimate_that_was_cut_is_noted(tmp_path, capsys):
+    one, two, noise = 0.1 * np.random.default_rng(0).standard_normal((3, 16000))
+    write_voices(tmp_path / "true", speaker1=one, speaker2=two)
+    write_voices(tmp_path / "made", speaker1=two + noise, speaker2=(one + noise)[:12000])
+    evaluation = evaluate_speakers(tmp_path / "true", tmp_path / "made")
+    assert [score.notes for score in evaluation.scores] == [
+        ("4000 samples (0.250 s) shorter than the reference: the first 0.750 s are compared",),
+        (),
+    ]
+    words = ["evaluate", tmp_path / "true", tmp_path / "made", "--speakers"]
+    assert command(*words) == 0
+    assert "a.speaker2.wav: 4000 samples (0.250 s) shorter" in capsys.readouterr().err
+    assert command(*words, "--json") == 0
+    assert "shorter" in json.loads(capsys.readouterr().out)["scores"][0]["notes"][0]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

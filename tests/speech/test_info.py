@@ -1,8 +1,12 @@
+import json
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from recurra.core.cli import run
 from recurra.core.errors import RecurraError
+from recurra.speech.cli import app
 from recurra.speech.info import describe, licence_of, look_ahead, macs_per_second
 from recurra.speech.models.frcrn import Frcrn, FrcrnConfig
 from recurra.speech.models.hifi_gan import HifiGanConfig
@@ -158,3 +162,22 @@ def test_a_separator_is_described_by_its_filter_bank(tmp_path):
     )
     assert (facts.causal, facts.latency) == (False, None)
     assert facts.macs_per_second > 0
+
+
+@pytest.mark.parametrize("speakers", [2, 3])
+def test_a_separator_tells_its_number_of_speakers(tmp_path, capsys, speakers):
+    stack = MossFormer2StackConfig(n_blocks=1, d_model=8, d_inner=8, d_key=8, memory="dense")
+    config = MossFormer2SsConfig(n_filters=8, n_speakers=speakers, level_db=None, stack=stack)
+    MossFormer2Ss(config).save_pretrained(tmp_path / "ss")
+    assert run(app, "recurra-speech", ["info", str(tmp_path / "ss")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["speakers", str(speakers)] in rows
+    assert run(app, "recurra-speech", ["info", str(tmp_path / "ss"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["speakers"] == speakers
+
+
+def test_a_model_that_cleans_has_no_number_of_speakers(tmp_path, capsys):
+    save(tmp_path / "m")
+    assert describe(tmp_path / "m").speakers is None
+    assert run(app, "recurra-speech", ["info", str(tmp_path / "m")]) == 0
+    assert "speakers" not in capsys.readouterr().out

@@ -135,6 +135,21 @@ def test_a_speaker_who_is_not_there_is_named_and_silent(separate, tmp_path, caps
     ]
 
 
+def test_the_loudest_speaker_is_there_however_little_a_model_leaves(
+    separate, tmp_path, capsys, monkeypatch
+):
+    def network(self, x):  # 66 and 60 dB under the recording
+        return torch.cat([5e-4 * x, 1e-3 * x.flip(2)], dim=1)
+
+    monkeypatch.setattr(Separator, "_clean", network)
+    recording(tmp_path / "a.wav", length=40000, subtype="FLOAT")
+    assert separate("a.wav", "--json") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["results"][0]["details"]["inactive"] == [1]
+    assert "speaker 2" not in captured.err
+    assert soundfile.read(tmp_path / "a.speaker2.wav")[0].any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -172,6 +187,23 @@ def test_multichannel_files_of_a_folder_are_no_inputs_again(separate, tmp_path):
     for _ in range(2):
         assert separate("in", "--output", "multichannel", "--force") == 0
     assert sorted(p.name for p in (tmp_path / "in").iterdir()) == ["a.speakers.wav", "a.wav"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names"),
+    [
+        (["in/a.wav"], {"a.speakers.wav"}),
+        (["in/a.wav", "in/deep/b.wav"], {"a.speakers.wav", "b.speakers.wav"}),
+        (["in"], {"a.speakers.wav", "deep/b.speakers.wav"}),
+    ],
+)
+def test_multichannel_files_have_their_mark_in_a_folder_too(separate, tmp_path, inputs, names):
+    recording(tmp_path / "in" / "a.wav")
+    recording(tmp_path / "in" / "deep" / "b.wav")
+    assert separate(*inputs, "--output", "multichannel", "-o", "out/") == 0
+    assert {
+        str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.wav")
+    } == names
 
 
 def test_a_pipe_carries_all_voices_as_channels(separate, tmp_path, monkeypatch, capfdbinary):

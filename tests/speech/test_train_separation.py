@@ -1,5 +1,6 @@
 """Training a separator from its example config on a made corpus, to a model that separates."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,13 @@ def test_a_trained_run_separates(tmp_path, monkeypatch, capsys):
     assert "runs/tiny/best" in capsys.readouterr().out
     apart = Separator.from_pretrained("runs/tiny/best")(np.zeros(1000, np.float32), 16000)
     assert apart.shape == (2, 1000)
+    capsys.readouterr()
+    assert run(app, "recurra-speech", [*arguments, "data.seconds=0.4"]) == 2
+    assert "data.seconds was 0.3, now 0.4" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "sounds")
+    write_corpus(tmp_path / "sounds", ("train", "test", "validation"))
+    assert run(app, "recurra-speech", arguments) == 2
+    assert "corpus was" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,23 @@ def test_another_number_of_processes_is_refused(folder):
         reopen(folder, processes=2)
 
 
+def test_a_run_of_other_settings_is_another_run(folder):
+    asked = {"network": {"d_model": 64, "ngrams": (1, 2)}, "log": "ab12"}
+    with pytest.raises(RecurraError, match=r"log was None, now 'ab12'; network\.d_model was None"):
+        reopen(folder, settings=asked)
+    run = RunFolder(folder.path.with_name("new"), CONFIG, 1, resume=True, settings=asked)
+    reopen(run, settings=asked).close()
+    for change, said in (
+        ({"log": "cd34"}, r"\(log was 'ab12', now 'cd34'\): name another folder .*--run"),
+        ({"network": {"d_model": 32, "ngrams": [1, 2]}}, r"\(network.d_model was 64, now 32\)"),
+        ({"loss": "gbce"}, r"\(loss was None, now 'gbce'\)"),
+    ):
+        with pytest.raises(RecurraError, match=said):
+            reopen(run, settings=asked | change)
+    with pytest.raises(RecurraError, match="2 more"):
+        reopen(run, settings={"a": 1, "b": 2})
+
+
 def test_a_run_is_not_overwritten(folder):
     with pytest.raises(RecurraError, match="already holds a run"):
         reopen(folder, resume=False)

@@ -29,10 +29,11 @@ def random_log(seed, rows=600):
             "time": rng.integers(1_500_000_000_000, 1_500_000_000_020, rows).astype(str),
         }
     )
-    bad = rng.choice(rows, (3, 6), replace=False)
+    bad = rng.choice(rows, (4, 6), replace=False)
     row = pl.int_range(rows)
     return frame.with_columns(
         user=pl.when(row.is_in(bad[0])).then(None).otherwise("user"),
+        rating=pl.when(row.is_in(bad[3])).then(None).otherwise("rating"),
         item=pl.when(row.is_in(bad[1])).then(None).otherwise("item"),
         time=pl.when(row.is_in(bad[2])).then(pl.lit("soon")).otherwise("time"),
     )
@@ -74,6 +75,18 @@ def test_a_log_without_times_keeps_the_order_of_its_rows_and_its_repeats(tmp_pat
     import_log(tmp_path / "log.csv", tmp_path / "log")
     assert_same(open_log(tmp_path / "log"), read_log(tmp_path / "log.csv"))
     assert_same(read_log(tmp_path / "log"), read_log(tmp_path / "log.csv"))
+
+
+def test_words_for_a_missing_value_and_whole_floats_are_the_same_on_the_disk(tmp_path):
+    frame = random_log(5).with_columns(item=pl.col("item").cast(pl.Float64))
+    frame.write_parquet(tmp_path / "log.parquet")
+    import_log(tmp_path / "log.parquet", tmp_path / "log")
+    assert_same(open_log(tmp_path / "log"), read_log(tmp_path / "log.parquet"))
+    assert open_log(tmp_path / "log")[0].items.dtype == pl.Int64
+    frame.write_csv(tmp_path / "log.csv", null_value="NaN")
+    report = import_log(tmp_path / "log.csv", tmp_path / "log", force=True)
+    assert_same(open_log(tmp_path / "log"), read_log(tmp_path / "log.csv"))
+    assert report.left_out["item is 'NaN'"] == 6
 
 
 def test_the_k_core_has_k_events_of_everyone_and_everything(tmp_path):

@@ -4,12 +4,12 @@ import polars as pl
 import pytest
 
 from recurra.core.errors import RecurraError
-from recurra.recsys.data import LogColumns, read_log
+from recurra.recsys.data import LogColumns, log_rows, read_log
 
 
 def write(folder, text, name="log.csv"):
     path = folder / name
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     return path
 
 
@@ -57,11 +57,69 @@ def test_times_are_numbers_or_iso_dates(tmp_path, times, seconds):
 
 
 def test_named_columns_win_and_a_weight_leaves_rows_out(tmp_path):
-    path = write(tmp_path, "who,user,item,rating\nx,1,a,5\nx,2,b,3\ny,3,a,4\nz,1,c,none\n")
+    path = write(
+        tmp_path,
+        "who,user,item,rating\nx,1,a,5\nx,2,b,3\ny,3,a,4\nz,1,c,none\n"
+        "z,1,c,\nz,1,c,NaN\nz,1,c,inf\n",
+    )
     log, report = read_log(path, LogColumns(user="who", weight_min=4))
     assert log.users.to_list() == ["x", "y"]
     assert report.columns == {"user": "who", "item": "item", "weight": "rating"}
-    assert report.left_out == {"rating below 4": 2}
+    assert report.left_out == {
+        "rating below 4": 1,
+        "unreadable rating": 2,
+        "no rating": 1,
+        "rating is 'NaN'": 1,
+    }
+    assert report.examples == {"unreadable rating": "none"}
+
+
+def test_a_missing_weight_of_parquet_is_not_above_the_least(tmp_path):
+    frame = pl.DataFrame(
+        {"user": [1, 1, 1], "item": [1, 2, 3], "rating": [5.0, None, float("nan")]}
+    )
+    frame.write_parquet(tmp_path / "log.parquet")
+    log, report = read_log(tmp_path / "log.parquet", LogColumns(weight_min=2))
+    assert log.items.to_list() == [1]
+    assert report.left_out == {"no rating": 2}
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan", "null", "None", "NA", "N/A", "<NA>", " NULL "])
+def test_words_that_pandas_takes_for_a_missing_value_name_nobody(tmp_path, word):
+    text = f"user,item,time\nu,a,1\n{word},a,2\nu,{word},3\nu,b,{word}\nu,,4\nnano,Nancy,5\n"
+    log, report = read_log(write(tmp_path, text))
+    assert (log.users.to_list(), log.items.to_list()) == (["u", "nano"], ["a", "Nancy"])
+    said = f"is {word.strip()!r}"
+    counts = {f"user {said}": 1, f"item {said}": 1, f"time {said}": 1, "no item": 1}
+    assert report.left_out == counts
+    assert f"1 of 6 rows left out: item {said}" in report.lines()
+
+
+def test_text_of_parquet_is_what_it_says(tmp_path):
+    pl.DataFrame({"user": ["u", "u"], "item": ["NA", None]}).write_parquet(tmp_path / "a.parquet")
+    log, report = read_log(tmp_path / "a.parquet")
+    assert (log.items.to_list(), report.left_out) == (["NA"], {"no item": 1})
+
+
+@pytest.mark.parametrize("kind", [pl.Float64, pl.Float32])
+def test_whole_floats_are_integers_as_before_pandas_had_a_gap(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(log_rows, "BATCH", 2)
+    users, items = [1.0, 1.0, None, 2.0, 2.0], [3.0, 7.0, 7.0, float("nan"), 3.0]
+    frame = pl.DataFrame({"user": users, "item": items}, schema={"user": kind, "item": kind})
+    frame.write_parquet(tmp_path / "log.parquet")
+    log, report = read_log(tmp_path / "log.parquet")
+    assert (log.users.dtype, log.items.dtype) == (pl.Int64, pl.Int64)
+    assert (log.users.to_list(), log.items.to_list()) == ([1, 2], [3, 7])
+    assert log.number(["3", 7]).tolist() == [1, 2]
+    assert report.left_out == {"no user": 1, "no item": 1}
+
+
+@pytest.mark.parametrize("other", [7.5, float("inf"), 1e300])
+def test_floats_that_are_not_all_whole_stay(tmp_path, other, monkeypatch):
+    monkeypatch.setattr(log_rows, "BATCH", 1)
+    frame = pl.DataFrame({"user": [1, 1], "item": [3.0, other]})
+    frame.write_parquet(tmp_path / "log.parquet")
+    assert read_log(tmp_path / "log.parquet")[0].items.to_list() == [3.0, other]
 
 
 def test_bad_rows_are_left_out_and_counted_by_reason(tmp_path):
@@ -71,9 +129,15 @@ def test_bad_rows_are_left_out_and_counted_by_reason(tmp_path):
     assert report.left_out == {
         "no user": 1,
         "no item": 1,
-        "unreadable time": 2,
+        "unreadable time": 1,
+        "time is 'nan'": 1,
         "repeated row": 1,
     }
+    (said,) = [line for line in report.lines() if "unreadable" in line]
+    assert said == (
+        "1 of 7 rows left out: unreadable time, such as 'soon' (numbers that rise, or dates such as"
+        " 2026-11-28 and 2026-11-28T18:05:30+01:00, are read)"
+    )
 
 
 def test_repeats_stay_in_a_log_without_times(tmp_path):
@@ -84,10 +148,19 @@ def test_repeats_stay_in_a_log_without_times(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty"),
-        ("user,item\n", "no usable row"),
-        ("user,item,time\nu,a,soon\n", "no usable row: 1 unreadable time"),
-        ("a,b\n1,2\n", "has not a column of users; it has a, b: give --user NAME"),
+        ("", "is empty; give a table with a header"),
+        ("user,item\n", "no usable row: it is a header alone; give a log with rows"),
+        ("user,item,time\nu,a,soon\n", "no usable row: 1 unreadable time, such as 'soon' (numbers"),
+        ("user,item\n,a\n", "no usable row: 1 no user; name other columns (--user"),
+        (
+            "user,item\nu,a\nu,b,c\n",
+            "line 3 has 3 values and the header 2; put values that hold ','",
+        ),
+        ('user;item\n"u;\nv";a\nu;b;c;d\n', "line 4 has 4 values and the header 2"),
+        ('user,item\nu,"a\nu,b\n', "look for a double quote that is not closed"),
+        ("user,item\nu,a\nu,\udce9\n", "line 3 is not UTF-8; save the file as UTF-8"),
+        ("user\0,item\nu,a\n", "is no UTF-8 text; save it as UTF-8, or as .parquet"),
+        ("a,b\n1,2\n", "has no column of users; it has a, b: give --user NAME"),
         ("user,b\n1,2\n", "give --item NAME"),
     ],
 )
@@ -106,7 +179,7 @@ def test_missing_files_wrong_names_and_other_formats_are_errors(tmp_path):
         read_log(tmp_path / "none.csv")
     with pytest.raises(RecurraError, match="is a folder"):
         read_log(tmp_path)
-    with pytest.raises(RecurraError, match="has not column 'when'"):
+    with pytest.raises(RecurraError, match="has no column 'when'"):
         read_log(path, LogColumns(time="when"))
     with pytest.raises(RecurraError, match="give --weight NAME"):
         read_log(path, LogColumns(weight_min=1))

@@ -1,5 +1,7 @@
 """What is learnt from, chosen by and judged by."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -65,9 +67,13 @@ def test_events_of_one_time_are_on_one_side_and_only_the_first_after_it_is_asked
 def test_what_cannot_be_split_is_said():
     with pytest.raises(RecurraError, match="no user has three events"):
         leave_one_out(log_of([("a", "p", 0), ("a", "q", 1)]))
+    with pytest.raises(RecurraError, match=r"^log.csv: no user has three events.*--user.* further"):
+        split_log(log_of([("a", "p", 0)]), "leave-one-out", Path("log.csv"))
+    with pytest.raises(RecurraError, match=r"^log.csv: no user has events before.*leave-one-out$"):
+        split_log(log_of([("a", "p", 3), ("b", "q", 3)]), "time", Path("log.csv"))
     with pytest.raises(RecurraError, match="needs a log with times"):
         split_by_time(log_of([("a", "p", 0), ("a", "q", 1)], times=False))
     with pytest.raises(RecurraError, match="before and after a moment"):
         split_by_time(log_of([("a", "p", 3), ("b", "q", 3)]))
     with pytest.raises(RecurraError, match="no split 'random'; known are leave-one-out, time"):
-        split_log(log_of([("a", "p", 0)]), "random")
+        split_log(log_of([("a", "p", 0)]), "random", Path("log.csv"))

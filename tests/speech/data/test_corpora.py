@@ -108,7 +108,9 @@ def test_splits_share_nothing(corpus):
     assert set(voices(corpus, "train")) == {"ann", "bob"}
     assert set(voices(corpus, "test")) == {"cyd", "dan"}
     assert {c.package for clips in noises(corpus, "test").values() for c in clips} == {"row"}
-    with pytest.raises(SplitError, match="no speech for the split 'validation'"):
+    with pytest.raises(
+        SplitError, match="no speech for the split 'validation'; there are train, test"
+    ):
         voices(corpus, "validation")
 
 

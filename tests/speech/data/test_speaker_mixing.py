@@ -8,6 +8,7 @@ from tests.speech.two_voices import write_corpus
 from recurra.core.errors import RecurraError
 from recurra.core.training import Draw
 from recurra.speech.data.corpora import Corpus
+from recurra.speech.data.mixture_plan import make_voices
 from recurra.speech.data.speaker_mixing import SpeakerMixingConfig, SpeakerMixtures
 from recurra.speech.data.speech_level import active_power, power_db
 
@@ -30,6 +31,21 @@ def test_voices_are_different_and_add_up_to_the_mixture_at_their_levels(corpus):
             assert abs(power_db(active_power(voice)) + 40) < 2.6
 
 
+def speeds(made):
+    return [voice.speed for voice in made.plan.voices]
+
+
+def test_a_plan_makes_every_sample_of_a_mixture_again(corpus):
+    mixtures = SpeakerMixtures(corpus, SpeakerMixingConfig(seconds=1.7, level_db=(-40.0, 0.0)))
+    made = [mixtures.mix(np.random.default_rng(seed)) for seed in range(20)]
+    for mix in made:
+        np.testing.assert_array_equal(make_voices(mix.plan, corpus), mix.voices)
+    plans = [mix.plan for mix in made]
+    assert {plan.band_hertz is None for plan in plans} == {True, False}
+    assert {plan.scale < 1 for plan in plans} == {True, False}
+    assert len({voice.speed for plan in plans for voice in plan.voices}) > 20
+
+
 def test_an_item_follows_from_seed_epoch_and_index(corpus):
     mixtures = SpeakerMixtures(corpus, CONFIG)
     one, again, other = (mixtures[Draw(0, i)] for i in (3, 3, 4))
@@ -41,10 +57,10 @@ def test_a_voice_speaks_with_itself_at_a_speed_that_makes_another_of_it_only(cor
     config = SpeakerMixingConfig(seconds=1.0, same_voice_share=0.3)
     mixtures = SpeakerMixtures(corpus, config)
     made = [mixtures.mix(np.random.default_rng(seed)) for seed in range(60)]
-    of_one = [mix.speeds for mix in made if mix.names[0] == mix.names[1]]
-    of_two = [mix.speeds for mix in made if mix.names[0] != mix.names[1]]
-    assert all(max(speeds) >= 1.25 * min(speeds) for speeds in of_one)
-    assert any(max(speeds) < 1.25 * min(speeds) for speeds in of_two)
+    of_one = [speeds(mix) for mix in made if mix.names[0] == mix.names[1]]
+    of_two = [speeds(mix) for mix in made if mix.names[0] != mix.names[1]]
+    assert all(max(pair) >= 1.25 * min(pair) for pair in of_one)
+    assert any(max(pair) < 1.25 * min(pair) for pair in of_two)
     assert len(of_one) > 5
 
 
@@ -53,7 +69,7 @@ def test_all_mixtures_of_one_voice_each(corpus):
     for seed in range(10):
         made = mixtures.mix(np.random.default_rng(seed))
         assert made.names[0] == made.names[1]
-        assert max(made.speeds) >= 1.25 * min(made.speeds)
+        assert max(speeds(made)) >= 1.25 * min(speeds(made))
         assert not np.allclose(*made.voices)
 
 

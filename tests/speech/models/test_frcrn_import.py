@@ -105,9 +105,15 @@ def without_bias(tensors):
             "not one of four",
         ),
         (lambda t: {"stft.weight": t["stft.weight"]}, "it has no first encoder"),
+        (
+            lambda t: {"layer4.1.weight": t[BIAS], "fc.bias": t[BIAS]},
+            "no layout that is known; known are FRCRN_SE_16K, MossFormer2_SE_48K, "
+            "MossFormer2_SS_16K, MossFormer2_SR_48K (two files), MossFormer2 (three files); "
+            "its tensors begin with fc, layer4",
+        ),
         (lambda t: {"model": [1, 2]}, "entries that are not tensors: model"),
     ],
-    ids=["aliases", "missing", "unknown", "shape", "axes", "empty", "list"],
+    ids=["aliases", "missing", "unknown", "shape", "axes", "empty", "foreign", "list"],
 )
 def test_a_checkpoint_that_does_not_fit_is_one_line_with_its_name(
     official, change, message, tmp_path, capsys

@@ -3,6 +3,7 @@
 import hashlib
 import re
 
+import huggingface_hub.constants
 import pytest
 import torch
 from tests.speech.models.mossformer2_vectors import SMALL_SS, vectors
@@ -22,6 +23,7 @@ PAPER = [
     (r"\bmdl\.intra_mdl\.norm\.", "dual_mdl.0.intra_mdl.mdl.norm.norm."),
     (r"\bmdl\.intra_norm\.", "dual_mdl.0.intra_norm."),
 ]
+COMMIT = "0" * 39 + "1"
 BIAS = "mask_net.conv1d_out.bias"
 
 
@@ -86,6 +88,30 @@ def test_the_number_of_speakers_is_read_off_the_checkpoint(separator, tmp_path):
     made = import_official(tmp_path / "last.pt", tmp_path / "ours", sample_rate=8000)
     assert made.model.config.n_speakers == 3
     assert made.model.separate(torch.randn(1, 300)).shape == (1, 3, 300)
+
+
+def test_a_checkpoint_is_found_by_its_id_on_the_hub(tmp_path, monkeypatch, capsys):
+    weights, _ = vectors("se_small_patched")
+    repository = tmp_path / "hub" / "models--owner--net_SE_48K"
+    snapshot = repository / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    (snapshot / "last_best_checkpoint").write_text("last_best_checkpoint.pt\n")
+    torch.save(weights, snapshot / "last_best_checkpoint.pt")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    command = ["import-checkpoint", "owner/net_SE_48K", "-o", "ours"]
+    assert run(app, "recurra-speech", command) == 0
+    assert MossFormer2Se.from_pretrained(tmp_path / "ours").config.n_mels == 6
+    capsys.readouterr()
+    assert run(app, "recurra-speech", ["import-checkpoint", "owner/none", "-o", "theirs"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no model 'owner/none'; Hugging Face Hub: not downloaded yet" in line
+    command = ["import-checkpoint", "folder/none.pt", "-o", "theirs"]
+    assert run(app, "recurra-speech", command) == 2
+    assert "Hub" not in capsys.readouterr().err
 
 
 def test_an_enhancer_leaves_the_mask_that_is_never_used(tmp_path, capsys):

@@ -9,6 +9,7 @@ import polars as pl
 from recurra.core.errors import RecurraError
 from recurra.recsys.data import Interactions, read_table
 from recurra.recsys.data.log_rows import NAMES
+from recurra.recsys.data.tables import as_whole, whole_numbers
 
 ID_NAMES = [*NAMES["item"], "id"]
 
@@ -67,7 +68,10 @@ class Catalogue:
             raise RecurraError(
                 f"{path} has no column of items; it has {', '.join(table.columns)}: name one 'item'"
             )
-        ids = table[column].cast(pl.String).alias("item")
+        own = pl.col(column)
+        if table[column].dtype.is_float() and table.select(whole_numbers(own)).item():
+            own = as_whole(own)
+        ids = table.select(own.cast(pl.String)).to_series().alias("item")
         rest = table.drop(column, *(["item"] if "item" in table.columns else []), strict=False)
         self.path = path
         self.table = rest.with_columns(ids).unique("item", keep="first", maintain_order=True)

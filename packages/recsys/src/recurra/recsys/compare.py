@@ -33,6 +33,7 @@ def compare(
     run_folder: Path,
     *,
     split_by: str = "leave-one-out",
+    filter_seen: bool = True,
     users: Path | None = None,
     picture: Path | None = None,
     json: bool = False,
@@ -46,6 +47,7 @@ def compare(
         recipes: trainings by name.
         run_folder: each training keeps its state under its name there, and goes on from it.
         split_by: see `split_log`.
+        filter_seen: see `Holdout`.
         users: a .parquet file for the results of each user.
         picture: a file for a plot.
         json: print one document in place of the table.
@@ -62,7 +64,7 @@ def compare(
         known = ", ".join([*recipes, *BASELINES])
         raise RecurraError(f"no model {unknown[0]!r}; known are {known}")
     log, report = read_log(path, columns)
-    split = split_log(log, split_by)
+    split = split_log(log, split_by, path, filter_seen=filter_seen)
     tell(path, log, report)
     rows = judge_baselines(split, None if names is None else [n for n in names if n in BASELINES])
     for name in recipes if names is None else [n for n in names if n in RECIPES]:

@@ -12,7 +12,7 @@ from recurra.core.pretrained import resolve
 from recurra.recsys.data import Interactions, LogColumns, read_log, split_log
 from recurra.recsys.judging import judge
 from recurra.recsys.neural import NetworkScorer
-from recurra.recsys.recommender import Recommender
+from recurra.recsys.recommender import METRICS, Recommender
 from recurra.recsys.report import (
     Row,
     check_outputs,
@@ -23,7 +23,7 @@ from recurra.recsys.report import (
     show_bands,
     write_users,
 )
-from recurra.recsys.train_log import METRICS, tell
+from recurra.recsys.train_log import tell
 
 
 def evaluate(
@@ -32,6 +32,7 @@ def evaluate(
     columns: LogColumns,
     *,
     split_by: str | None = None,
+    filter_seen: bool = True,
     users: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -42,6 +43,7 @@ def evaluate(
         path: of the log; items that the model does not know are left out and counted.
         columns: see `LogColumns`.
         split_by: see `split_log`; None is how the model was trained.
+        filter_seen: see `Holdout`.
         users: a .parquet file for the results of each user.
         json: print one document in place of the tables.
 
@@ -50,7 +52,7 @@ def evaluate(
     """
     check_outputs(users)
     recommender = Recommender.from_pretrained(model)
-    trained_by = _split_of(resolve(model, shipped_in=None))
+    trained_by, extended = _made_by(resolve(model, shipped_in=None))
     split_by = split_by or trained_by or "leave-one-out"
     log, report = read_log(path, columns)
     tell(path, log, report)
@@ -59,9 +61,11 @@ def evaluate(
         raise RecurraError(f"{path} has no item that the model knows")
     if len(known) < len(log):
         say(f"{path}: {len(log) - len(known)} events are of items that the model does not know")
-    if trained_by is not None and trained_by != split_by:
+    if extended:
+        say("warning: the model was extended, which learns all new events: test events among them")
+    elif trained_by is not None and trained_by != split_by:
         say(f"warning: the model was trained by {trained_by}, so it may have learnt test events")
-    split = split_log(known, split_by)
+    split = split_log(known, split_by, path, filter_seen=filter_seen)
     rows = judge_baselines(split)
     rows.append(Row(judge(NetworkScorer(recommender.model), split), None))
     if users is not None:
@@ -84,13 +88,14 @@ def in_numbers_of(log: Interactions, items: pl.Series) -> Interactions:
     return Interactions(log.users, items, offsets, sequence[known], times)
 
 
-def _split_of(folder: Path) -> str | None:
-    """How a model's training split its log, as `train` wrote it down."""
+def _made_by(folder: Path) -> tuple[str | None, bool]:
+    """How a model's training split its log, if it says, and whether it was extended since."""
     path = folder / METRICS
     if not path.is_file():
-        return None
+        return None, False
     try:
-        found = json_text.loads(path.read_text()).get("split")
+        found = json_text.loads(path.read_text())
+        split, extended = found.get("split"), bool(found.get("extended"))
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is not what `recurra-recsys train` writes") from error
-    return None if found is None else str(found)
+    return None if split is None else str(split), extended

@@ -48,11 +48,14 @@ def export_onnx(name_or_path: str | Path, path: str | Path) -> ExportReport:
     parts.
 
     Raises:
-        RecurraError: no such model, the file cannot be written, or its output differs by over 1e-4.
+        RecurraError: no such model, the file is not named .onnx or cannot be written, or its output
+            differs by over 1e-4.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    require_onnx(_PACKAGE)
     path = Path(path)
+    if path.suffix != ".onnx":
+        raise RecurraError(f"{path}: models are written as .onnx")
+    require_onnx(_PACKAGE)
     folder = resolve(name_or_path, shipped_in=None)
     recommender = Recommender.from_pretrained(folder)
     # The file is passed on: it says what the model is called, not where it lay on this machine.

@@ -1,5 +1,7 @@
 """A model for what came since: new events, users and items; what was known keeps its number."""
 
+import json as json_text
+import shutil
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -7,24 +9,36 @@ import numpy as np
 import polars as pl
 import torch
 
-from recurra.core.pretrained import check_replaceable, load_tensors
-from recurra.recsys.data import Interactions, LogColumns, LogReport, leave_one_out, read_log
+from recurra.core.cli import load_config
+from recurra.core.pretrained import check_replaceable, load_tensors, resolve
+from recurra.recsys.baselines import Markov, Popularity
+from recurra.recsys.data import Holdout, Interactions, LogColumns, LogReport, Split, read_log
+from recurra.recsys.judging import judge
 from recurra.recsys.models import NetworkConfig, NextItemModel
-from recurra.recsys.recommender import Recommender
-from recurra.recsys.train import TrainConfig, train
+from recurra.recsys.neural import NetworkScorer
+from recurra.recsys.recommender import METRICS, Recommender
+from recurra.recsys.report import Row, document, judge_baselines
+from recurra.recsys.train import TRAINING, TrainConfig, train, training_file
 
 REACH = 2  # events before and after a new item that say what it is like
+JUDGED = 1_000  # users by whose new events the model is judged before it learns them
 
 
 @dataclass(frozen=True)
 class ExtendReport:
-    """What became of a model: counts of what is new, and whether its training came to its end."""
+    """What became of a model: counts of what is new, and whether its training came to its end.
+
+    `split` and `rows` are what it was worth for the first new event of known users, before it
+    learnt any, beside rules; no rows where no known user has new events.
+    """
 
     log: LogReport
     events: int
     users: int
     items: int
     finished: bool
+    split: Split
+    rows: list[Row]
 
 
 def extend_model(
@@ -39,6 +53,10 @@ def extend_model(
 ) -> ExtendReport:
     """Put the events of a new log behind a model's histories, and learn from those who have some.
 
+    The model is judged by what came before it learns it. Then all events of who has new ones are
+    learnt, so that nothing is left to choose weights by: the last ones are kept. The recipe is that
+    of the model's own training, at half its rate.
+
     Args:
         name_or_path: a model folder, or an id of the Hugging Face Hub.
         path: a log of what came since, see `read_log`; events that the model has already would
@@ -48,29 +66,62 @@ def extend_model(
         epochs: times that the histories with new events are seen; 0 learns nothing, and leaves the
             scores of old items after old histories as they are, to the bit.
         seed: of order and masks.
-        run_folder: of the training; None is `<output>.run`.
+        run_folder: of the training; None is `<output>.extend`, which goes when it is done.
 
     Raises:
         RecurraError: there is no such model, the log cannot be used, or `output` holds something
             else.
     """
     check_replaceable(output)
-    old = Recommender.from_pretrained(name_or_path)
+    folder = resolve(name_or_path, shipped_in=None)
+    old = Recommender.from_pretrained(folder)
     new, report = read_log(path, columns)
     log = join_logs(old.log, new)
     model, finished = grow_model(old.model, log), True
+    split = what_came(log, old.log, seed)
+    rows = []
+    if len(split.test.targets):
+        rows = judge_baselines(split, [Popularity.name, Markov.name])
+        rows.append(Row(judge(NetworkScorer(model), split), None))
+    config = replace(_recipe(folder, model), epochs=epochs or 1, seed=seed)
+    run = run_folder or output.with_name(f"{output.name}.extend")
     if epochs:
         _, touched = _joined_ids(old.log.users, new.users)
-        learnt = with_replay(touched, log.n_users, seed)
-        config = replace(_recipe(model), epochs=epochs, validations=epochs, seed=seed)
-        split = leave_one_out(log.first(log.lengths, learnt))
-        run = run_folder or output.with_name(f"{output.name}.run")
-        model, result = train(split, config, run, start=model)
+        learnt = log.first(log.lengths, with_replay(touched, log.n_users, seed))
+        gentle = replace(config, learning_rate=config.learning_rate / 2)
+        model, result = train(replace(split, train=learnt), gentle, run, start=model, choose=False)
         finished = result.finished
     if finished:
-        Recommender(model, log).save(output)
-    return ExtendReport(
-        report, len(new), log.n_users - old.log.n_users, log.n_items - old.log.n_items, finished
+        found = {"extended": True, **(document(rows, split) if rows else {})}
+        text = json_text.dumps(found, indent=2) + "\n"
+        files = {METRICS: lambda path: path.write_text(text), **training_file(config)}
+        Recommender(model, log).save(output, files=files)
+        if epochs and run_folder is None:
+            shutil.rmtree(run)
+    n_users, n_items = log.n_users - old.log.n_users, log.n_items - old.log.n_items
+    return ExtendReport(report, len(new), n_users, n_items, finished, split, rows)
+
+
+def what_came(log: Interactions, old: Interactions, seed: int) -> Split:
+    """Judge by the first new event of users who had events before, after those that they had.
+
+    Args:
+        log: see `join_logs`.
+        old: the part of it that was there before.
+        seed: of the lot, where there are more than `JUDGED` such users.
+    """
+    before = np.zeros(log.n_users, np.int64)
+    before[: old.n_users] = old.lengths
+    judged = np.flatnonzero((before > 0) & (before < log.lengths))
+    if len(judged) > JUDGED:
+        judged = np.sort(np.random.default_rng(seed).choice(judged, JUDGED, replace=False))
+    targets = log.sequence[log.offsets[judged] + before[judged]]
+    came = Holdout(log.first(before, judged), targets)
+    return Split(
+        train=log.first(before),
+        valid=came,
+        test=came,
+        protocol="the first new event of known users, before any was learnt",
     )
 
 
@@ -177,7 +228,9 @@ def _joined_ids(old: pl.Series, new: pl.Series) -> tuple[pl.Series, np.ndarray]:
     return joined, np.array([places[text] for text in texts], np.int64)
 
 
-def _recipe(model: NextItemModel) -> TrainConfig:
-    """How a network of these sizes is trained."""
+def _recipe(folder: Path, model: NextItemModel) -> TrainConfig:
+    """How the model of a folder was trained, as far as it says; else how one of its sizes is."""
+    if (folder / TRAINING).is_file():
+        return load_config(TrainConfig, folder / TRAINING)
     sizes = {field.name: getattr(model.config, field.name) for field in fields(NetworkConfig)}
-    return TrainConfig(model=model.kind, network=NetworkConfig(**sizes), learning_rate=1e-3)
+    return TrainConfig(model=model.kind, network=NetworkConfig(**sizes))

@@ -78,20 +78,19 @@ class Judgement:
         return found
 
 
-def judge(scorer: Scorer, split: Split, *, k: int = 10, filter_seen: bool = True) -> Judgement:
+def judge(scorer: Scorer, split: Split, *, k: int = 10) -> Judgement:
     """Rank all items for each user of the test.
 
     Args:
         scorer: what is judged.
         split: its test is what counts; novelty and bands are by the events of its training.
         k: places that count.
-        filter_seen: leave what a user has already taken out of the ranking, but for the right item.
     """
     holdout = split.test
     counts = np.bincount(split.train.sequence, minlength=split.train.n_items + 1)
     information = -np.log2(np.maximum(counts, 1) / max(counts.sum(), 1))
     ranks, shown, novelty = [], np.zeros(len(counts), bool), 0.0
-    for users, scores in scores_of(scorer, holdout, filter_seen=filter_seen):
+    for users, scores in scores_of(scorer, holdout):
         ranks.append(rank_of(scores, holdout.targets[users]))
         for items, _ in top_k(scores, k):
             shown[items] = True

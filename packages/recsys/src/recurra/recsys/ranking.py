@@ -99,12 +99,10 @@ def recommend_items(
     return lists
 
 
-def scores_of(
-    scorer: Scorer, holdout: Holdout, *, filter_seen: bool = True
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def scores_of(scorer: Scorer, holdout: Holdout) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Scores as targets are ranked by, in blocks of users: (b,) places in `targets`, (b, V + 1).
 
-    What a user has already taken is out of the ranking if asked, but for the right item.
+    What is out of the ranking, see `Holdout.filter_seen`, is at -inf.
     """
     for start in range(0, len(holdout.targets), BLOCK):
         users = np.arange(start, min(start + BLOCK, len(holdout.targets)))
@@ -112,30 +110,26 @@ def scores_of(
         scores = candidate_scores(scorer, histories, filter_seen=False)
         rows = np.arange(len(users))
         own = scores[rows, holdout.targets[users]]
-        if filter_seen:
+        if holdout.filter_seen:
             seen = np.repeat(rows, [len(history) for history in histories])
             scores[seen, np.concatenate(histories)] = -np.inf
             scores[rows, holdout.targets[users]] = own
         yield users, scores
 
 
-def evaluate(
-    scorer: Scorer, holdout: Holdout, *, k: int = 10, filter_seen: bool = True
-) -> dict[str, float]:
+def evaluate(scorer: Scorer, holdout: Holdout, *, k: int = 10) -> dict[str, float]:
     """Rank the whole catalogue for each user and judge where the right item stands.
 
     Args:
         scorer: what is judged.
         holdout: histories and what came next.
         k: places that count.
-        filter_seen: leave what a user has already taken out of the ranking, but for the right item.
 
     Returns:
         "ndcg", "hit_rate" and "mrr" at k, means over users; see `recurra.recsys.metrics`.
     """
     ranks = [
-        rank_of(scores, holdout.targets[users])
-        for users, scores in scores_of(scorer, holdout, filter_seen=filter_seen)
+        rank_of(scores, holdout.targets[users]) for users, scores in scores_of(scorer, holdout)
     ]
     rank = Rank(
         np.concatenate([rank.above for rank in ranks]),

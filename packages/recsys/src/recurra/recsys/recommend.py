@@ -15,15 +15,24 @@ from recurra.recsys.recommender import Recommendations
 SHOWN = 50  # rows of a table on a terminal
 
 
+def check_table(path: Path | None) -> None:
+    """Refuse a name that `write_table` would, before the work that makes the table.
+
+    Raises:
+        RecurraError: another ending than .csv or .parquet.
+    """
+    if path is not None and path.suffix not in (".csv", ".parquet"):
+        raise RecurraError(f"{path}: lists are written as .csv or .parquet")
+
+
 def write_table(table: pl.DataFrame, path: Path) -> None:
     """Write .csv or .parquet, whole or not at all.
 
     Raises:
         RecurraError: another ending, or the file cannot be written.
     """
+    check_table(path)
     writers = {".csv": table.write_csv, ".parquet": table.write_parquet}
-    if path.suffix not in writers:
-        raise RecurraError(f"{path}: lists are written as .csv or .parquet")
     with replaced_file(path) as partial:
         writers[path.suffix](partial)
 
@@ -38,15 +47,25 @@ def show(found: Recommendations, output: Path | None, *, json: bool, unknown_ids
         unknown_ids: how many ids of files of items the model does not know.
     """
     counts = {
+        "unknown_users": found.unknown_users,
         "unknown_items": found.unknown_items,
         "cold_starts": found.cold_starts,
+        "empty_lists": found.empty_lists,
         "unknown_ids_of_files": unknown_ids,
     }
     show_table(found.table, output, "lists", json=json, also=counts)
+    if found.unknown_users:
+        print(f"skipped unknown users: {found.unknown_users}", file=sys.stderr)
     if found.unknown_items:
         print(f"skipped unknown items: {found.unknown_items}", file=sys.stderr)
     if unknown_ids:
         print(f"skipped unknown items of --only and --exclude: {unknown_ids}", file=sys.stderr)
+    if found.empty_lists:
+        print(
+            f"lists without an item: {found.empty_lists}; the histories hold all that may be in"
+            " them: give --seen, more items to --only or fewer to --exclude",
+            file=sys.stderr,
+        )
     if found.cold_starts:
         print(
             f"histories without a known item, given the most popular: {found.cold_starts}",
@@ -74,7 +93,10 @@ def show_table(
     elif output is not None:
         print(f"wrote {output}")
     else:
-        print_table(table.head(SHOWN).rows(), table.columns)
+        # Floats with two decimals are scores; ids, and what a file says of items, stay as they are.
+        own = selectors.float() - selectors.by_name("score", "cosine", require_all=False)
+        shown = table.head(SHOWN).with_columns(own.cast(pl.String))
+        print_table(shown.rows(), shown.columns)
         if len(table) > SHOWN:
             left = len(table) - SHOWN
             print(f"further rows: {left}; -o FILE has all of them", file=sys.stderr)

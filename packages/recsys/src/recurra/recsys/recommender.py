@@ -1,7 +1,7 @@
 """A trained model with the ids of its items and the histories of its users: what people ask."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -19,6 +19,7 @@ from recurra.recsys.ranking import ItemList, ItemLists, recommend_items
 from recurra.recsys.selection import Selection
 
 ITEMS, HISTORIES = "items.parquet", "histories.parquet"
+METRICS = "metrics.json"  # what it was worth when it was made
 EVERYTHING = Selection()
 
 
@@ -31,11 +32,15 @@ class Recommendations:
             and "score" (a logit: higher is likelier; null for a cold start).
         unknown_items: items of given histories that the model does not know, which were skipped.
         cold_starts: histories without a known item; they get the most popular items.
+        unknown_users: users that were asked for and that the log does not have, who were skipped.
+        empty_lists: histories that got no item, because a selection leaves none that is not seen.
     """
 
     table: pl.DataFrame
     unknown_items: int = 0
     cold_starts: int = 0
+    unknown_users: int = 0
+    empty_lists: int = 0
 
 
 class Recommender:
@@ -140,20 +145,30 @@ class Recommender:
         """Recommend for users of the log.
 
         Args:
-            users: their own ids, compared as text; None: all.
+            users: their own ids, compared as text; None: all. Those that the log does not have are
+                skipped and counted.
             k: items for each; fewer where there are not as many.
             filter_seen: leave out what a user already has.
             selection: which items a list may hold.
 
         Raises:
-            RecurraError: the log has no such user.
+            RecurraError: the log has none of the users.
         """
-        places = range(self.log.n_users)
+        places, unknown = list(range(self.log.n_users)), 0
         if users is not None:
-            places = [self.find_user(user) for user in users]
+            given = [str(user) for user in users]
+            places = [self._place[user] for user in given if user in self._place]
+            unknown = len(given) - len(places)
+            if given and not places:
+                others = f", nor any of {unknown - 1} others" if unknown > 1 else ""
+                raise RecurraError(
+                    f"the model has no user {given[0]}{others}: ids are those of the log; give"
+                    " --history for a new one"
+                )
         histories = [self.log.history(place) for place in places]
-        names = self.log.users.gather(list(places))
-        return self._table(names, histories, self.lists(histories, k, filter_seen, selection))
+        names = self.log.users.gather(places)
+        found = self._table(names, histories, self.lists(histories, k, filter_seen, selection))
+        return replace(found, unknown_users=unknown)
 
     def for_histories(
         self,
@@ -267,4 +282,5 @@ class Recommender:
                 "score": pl.Series(scores, nan_to_null=True),
             }
         )
-        return Recommendations(table, unknown, sum(not len(history) for history in histories))
+        cold_starts = sum(not len(history) for history in histories)
+        return Recommendations(table, unknown, cold_starts, empty_lists=counts.count(0))

@@ -75,7 +75,7 @@ def document(rows: Sequence[Row], split: Split) -> dict[str, Any]:
             values[f"ndcg_minus_{REFERENCE}"] = difference.mean
             values[f"ndcg_minus_{REFERENCE}_interval"] = _bounds(difference)
         test[found.name] = {**values, "bands": found.bands()}
-    protocol = f"{split.protocol}; all items ranked, seen left out"
+    protocol = f"{split.protocol}; {_ranked(split)}"
     return {"protocol": protocol, "users": len(split.test.targets), "test": test}
 
 
@@ -95,7 +95,7 @@ def show(rows: Sequence[Row], split: Split) -> None:
         cells.append([*line, row.cpu_seconds])
     names = list(rows[0].judgement.means())
     heads = ["", names[0], "95 %", *([f"minus {REFERENCE}"] if with_difference else [])]
-    title = f"Test: {split.protocol}; {len(split.test.targets)} users, all items ranked"
+    title = f"Test: {split.protocol}; {len(split.test.targets)} users, {_ranked(split)}"
     print_table(cells, [*heads, *names[1:], "cpu_seconds"], title=title)
 
 
@@ -186,6 +186,11 @@ def plot(rows: Sequence[Row], split: Split, path: Path) -> None:
 def say(line: str) -> None:
     """Tell the person, apart from the results."""
     print(line, file=sys.stderr)
+
+
+def _ranked(split: Split) -> str:
+    """What the right item is ranked among, in words."""
+    return f"all items ranked, seen {'left out' if split.test.filter_seen else 'among them'}"
 
 
 def _reference(rows: Sequence[Row]) -> Judgement | None:

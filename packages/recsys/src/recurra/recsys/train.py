@@ -1,7 +1,10 @@
 """Train a network on a split log."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recurra.core.training import FitConfig, FitResult, Task, fit
+from recurra.core.training import FitConfig, FitResult, Task, fit, process_count
 from recurra.recsys.bert_adam import BertAdam
 from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.split import Holdout, Split
@@ -32,6 +35,12 @@ from recurra.recsys.row_sparse_adam import RowSparseAdam
 from recurra.recsys.windows import WindowBatches
 
 SPARSE_FROM = 100_000  # items from which a sparse table saves more than it costs
+TRAINING = "training.json"
+# What a run's `FitConfig` has of a recipe, or makes of it.
+IN_FIT_CONFIG = frozenset(
+    {"epochs", "learning_rate", "schedule", "weight_decay", "clip_norm", "validations", "patience"}
+    | {"max_minutes", "seed", "threads"}
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     validations: int = 20
-    patience: int | None = 5
+    patience: int | None = 10
     max_minutes: float | None = None
     seed: int = 0
     threads: int | None = None
@@ -204,6 +213,7 @@ def train(
     run_folder: Path,
     *,
     start: NextItemModel | None = None,
+    choose: bool = True,
     progress: bool = True,
 ) -> tuple[NextItemModel, FitResult]:
     """Train, or go on with the run in `run_folder`.
@@ -213,26 +223,54 @@ def train(
         config: how.
         run_folder: keeps the state of the run.
         start: a model to begin with, of the sizes of `config`; None draws new weights.
+        choose: take the best weights by the validation events; False takes the last ones, where
+            all events are learnt from.
         progress: show how far it is.
 
     Returns:
-        The model with the best weights by the validation events, and how the run ended.
+        The model, and how the run ended.
 
     Raises:
-        RecurraError: the run folder cannot be used.
+        RecurraError: the run folder cannot be used, or is of other events or another recipe.
     """
     torch.manual_seed(config.seed)
+    settings = run_settings(config, split, start)
     model = start or build_model(config, split.train)
     batches = build_batches(config, split.train)
     task = NextItemTask(model, batches, split.valid, config)
-    result = fit(task, fit_config(config, len(batches)), run_folder, progress=progress)
+    how = fit_config(config, len(batches))
+    if not choose:
+        how = replace(how, validate_every=None, patience=None)
+    result = fit(task, how, run_folder, settings=settings, progress=progress)
     best = run_folder / "best"
     return load_model(best) if best.is_dir() else model.eval(), result
 
 
+def training_file(config: TrainConfig) -> dict[str, Callable[[Path], object]]:
+    """How a model was trained, for `Recommender.save`: what `extend` goes on by."""
+    text = json.dumps(asdict(config), indent=2) + "\n"
+    return {TRAINING: lambda path: path.write_text(text)}
+
+
+def run_settings(config: TrainConfig, split: Split, start: NextItemModel | None) -> dict[str, Any]:
+    """What the weights of a run follow from, beside its `FitConfig`."""
+    recipe = {name: value for name, value in asdict(config).items() if name not in IN_FIT_CONFIG}
+    first = None if start is None else _digest_of_weights(start)
+    seen = {"filter_seen": split.valid.filter_seen}  # which the best weights follow from
+    return {**recipe, "log": split.train.digest(), "first_weights": first, **seen}
+
+
+def _digest_of_weights(model: nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy())
+    return found.hexdigest()[:16]
+
+
 def fit_config(config: TrainConfig, updates: int) -> FitConfig:
-    """How a run of so many updates an epoch goes."""
-    steps = config.epochs * updates
+    """How a run of so many updates an epoch goes; several processes share them."""
+    steps = config.epochs * math.ceil(updates / process_count())
     return FitConfig(
         seed=config.seed,
         max_steps=steps,

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from recurra.core.cli import print_json
 from recurra.core.pretrained import check_replaceable
+from recurra.core.training import is_first_process
 from recurra.recsys.data import Interactions, LogColumns, LogReport, read_log, split_log
 from recurra.recsys.judging import judge
 from recurra.recsys.neural import NetworkScorer
-from recurra.recsys.recommender import Recommender
+from recurra.recsys.recommender import METRICS, Recommender
 from recurra.recsys.report import Row, document, judge_baselines, say, show, warn_if_under
-from recurra.recsys.train import TrainConfig, train
-
-METRICS = "metrics.json"
+from recurra.recsys.train import TrainConfig, train, training_file
 
 
 def train_log(
@@ -25,9 +24,12 @@ def train_log(
     run_folder: Path | None = None,
     *,
     split_by: str = "leave-one-out",
+    filter_seen: bool = True,
     json: bool = False,
 ) -> bool:
     """Read a log, train, judge and write the model folder.
+
+    Under torchrun all processes train, and the first one does the rest.
 
     Args:
         path: of the log.
@@ -37,6 +39,7 @@ def train_log(
         output: the model folder; an earlier one is replaced.
         run_folder: see `train`; None is `<output>.run`.
         split_by: see `split_log`.
+        filter_seen: see `Holdout`.
         json: print one document in place of the table.
 
     Returns:
@@ -47,19 +50,24 @@ def train_log(
     """
     check_replaceable(output)
     log, report = read_log(path, columns)
-    split = split_log(log, split_by)
-    tell(path, log, report)
-    rows = judge_baselines(split)
+    split = split_log(log, split_by, path, filter_seen=filter_seen)
+    rows = []
+    if is_first_process():
+        tell(path, log, report)
+        rows = judge_baselines(split)
     start = time.process_time()
     run = run_folder or output.with_name(f"{output.name}.run")
     model, result = train(split, config, run)
     if not result.finished:
         return False
+    if not is_first_process():
+        return True
     seconds = time.process_time() - start
     rows.append(Row(judge(NetworkScorer(model, name), split), seconds))
     found = {"split": split_by, **document(rows, split)}
     text = json_text.dumps(found, indent=2) + "\n"
-    Recommender(model, log).save(output, files={METRICS: lambda path: path.write_text(text)})
+    files = {METRICS: lambda path: path.write_text(text), **training_file(config)}
+    Recommender(model, log).save(output, files=files)
     if json:
         print_json({"output": str(output), **found})
     else:
@@ -73,8 +81,4 @@ def tell(path: Path, log: Interactions, report: LogReport) -> None:
     """Say what was made of a file."""
     for line in report.lines():
         say(f"{path}: {line}")
-    few = int((log.lengths < 3).sum())
-    say(
-        f"{path}: {len(log)} events of {log.n_users} users and {log.n_items} items; {few} users"
-        " have fewer than 3 events"
-    )
+    say(f"{path}: {log.summary()}")

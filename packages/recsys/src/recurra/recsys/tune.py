@@ -17,11 +17,11 @@ from recurra.recsys.judging import judge
 from recurra.recsys.models import load_model
 from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.recipes import load_recipe
-from recurra.recsys.recommender import Recommender
+from recurra.recsys.recommender import METRICS, Recommender
 from recurra.recsys.report import Row, document, judge_baselines, say, show, warn_if_under
 from recurra.recsys.search import draw_tries, halve, space_of
-from recurra.recsys.train import train
-from recurra.recsys.train_log import METRICS, tell
+from recurra.recsys.train import train, training_file
+from recurra.recsys.train_log import tell
 
 TRIES = "tries.json"
 
@@ -96,14 +96,15 @@ def tune_log(
     check_replaceable(output)
     recipe = load_recipe(config.model, config.words)
     log, report = read_log(path, columns)
-    split = split_log(log, config.split)
+    split = split_log(log, config.split, path)
     tell(path, log, report)
     tries = draw_tries(
         space_of(recipe.model, int(log.lengths.max())), config.tries, config.seed, config.words
     )
     counts = {"events": len(log), "users": log.n_users, "items": log.n_items}
+    known = {**counts, "log": log.digest()}
     folder = run_folder or output.with_name(f"{output.name}.tune")
-    search = Search(split, config, counts, folder, budget)
+    search = Search(split, config, known, folder, budget)
     if not search.run(tries, config.epochs or recipe.epochs):
         return False
     best = search.best()
@@ -114,7 +115,9 @@ def tune_log(
     tuning = {"best": asdict(best), "tries": [asdict(done) for done in ranked]}
     found = {"split": config.split, "tuning": tuning, **document(rows, split)}
     text = json_text.dumps(found, indent=2) + "\n"
-    Recommender(model, log).save(output, files={METRICS: lambda path: path.write_text(text)})
+    trained = load_recipe(config.model, best.words, {"epochs": best.epochs, "seed": config.seed})
+    files = {METRICS: lambda path: path.write_text(text), **training_file(trained)}
+    Recommender(model, log).save(output, files=files)
     if json:
         print_json({"output": str(output), **found})
     else:
@@ -136,7 +139,7 @@ class Search:
         self,
         split: Split,
         config: TuneConfig,
-        counts: Mapping[str, int],
+        known: Mapping[str, object],
         folder: Path,
         budget: float | None = None,
     ) -> None:
@@ -145,7 +148,7 @@ class Search:
         Args:
             split: what to learn from and choose by.
             config: of the search.
-            counts: of the log, by which another one is known.
+            known: of the log, by which another one is told from it.
             folder: new, or of the same search of the same log.
             budget: minutes for all tries, or None.
 
@@ -154,7 +157,7 @@ class Search:
         """
         self.split, self.config, self.folder, self.budget = split, config, folder, budget
         self.done: dict[tuple[tuple[str, ...], int], Try] = {}
-        self._asked = json_text.loads(json_text.dumps({**asdict(config), **counts}))
+        self._asked = json_text.loads(json_text.dumps({**asdict(config), **known}))
         for done in self._read():
             self.done[done.words, done.epochs] = done
 

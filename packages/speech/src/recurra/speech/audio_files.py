@@ -23,18 +23,19 @@ def is_input(path: Path) -> bool:
 
 
 def choose_outputs(
-    inputs: Iterable[FileInput], output: str | None, mark: str
+    inputs: Iterable[FileInput], output: str | None, mark: str, *, mark_in_folder: bool = False
 ) -> list[tuple[FileInput, Path | None]]:
     """Pair each input with the file that its result goes to; None is standard output.
 
     Without `output`: beside the input as `<stem><mark>.<ext>`, and a pipe to a pipe. An output
     folder (one that exists, or a name that ends in a slash, or any name for several inputs but that
-    of an audio or video file) gets the input's own name, and keeps the relative paths of input
-    folders.
+    of an audio or video file) gets the input's own name, with `mark_in_folder` the mark too, and
+    keeps the relative paths of input folders.
 
     Raises:
         RecurraError: two inputs would be written to one file, or several to standard output;
-            several inputs and the name of one file; standard input has no name in a folder.
+            several inputs and the name of one file; standard input has no name in a folder; the
+            name of one file ends in no format that there is; an output is an input.
     """
     inputs = list(inputs)
     if len(inputs) > 1 and output is not None and is_file_name(output):
@@ -44,19 +45,30 @@ def choose_outputs(
         )
     pairs: list[tuple[FileInput, Path | None]] = []
     for entry in inputs:
-        pairs.append((entry, _output_of(entry, output, mark, alone=len(inputs) == 1)))
+        path = _output_of(
+            entry, output, mark, alone=len(inputs) == 1, mark_in_folder=mark_in_folder
+        )
+        pairs.append((entry, path))
     refuse_collisions(pairs)
     return pairs
 
 
-def _output_of(entry: FileInput, output: str | None, mark: str, *, alone: bool) -> Path | None:
+def _output_of(
+    entry: FileInput, output: str | None, mark: str, *, alone: bool, mark_in_folder: bool
+) -> Path | None:
     if output == "-" or (output is None and entry.path is None):
         return None
     if output is None:
         assert entry.path is not None
-        return entry.path.with_name(entry.path.stem + mark + entry.path.suffix)
+        return _marked(entry.path, mark)
     folder = Path(output)
     if alone and not folder.is_dir() and not output.endswith(("/", "\\")):
+        same = entry.path is not None and entry.path.suffix == folder.suffix
+        if folder.suffix and not same and not is_media_name(folder):
+            raise RecurraError(
+                f"{output}: {folder.suffix} is no audio or video format; name one, such as .wav, "
+                ".flac or .mp3"
+            )
         return folder
     if entry.path is None:
         if alone:
@@ -65,7 +77,11 @@ def _output_of(entry: FileInput, output: str | None, mark: str, *, alone: bool) 
             f"several inputs need a folder ({output}), and standard input has no name in it; "
             "give it alone, with -o FILE"
         )
-    return folder / entry.relative
+    return folder / (_marked(entry.relative, mark) if mark_in_folder else entry.relative)
+
+
+def _marked(path: Path, mark: str) -> Path:
+    return path.with_name(path.stem + mark + path.suffix)
 
 
 def is_file_name(output: str) -> bool:
@@ -75,17 +91,37 @@ def is_file_name(output: str) -> bool:
 
 
 def refuse_collisions(pairs: Iterable[tuple[FileInput, Path | None]]) -> None:
-    """Make sure that each output, None for standard output, is of one input.
+    """Make sure that each output, None for standard output, is of one input, and is no input.
 
     Raises:
-        RecurraError: two inputs would be written to one file, or several to standard output.
+        RecurraError: two inputs would be written to one file, or several to standard output, or one
+            to an input.
     """
-    taken: dict[Path | None, FileInput] = {}
+    pairs = list(pairs)
+    inputs = {_identity(entry.path): entry for entry, _ in pairs if entry.path is not None}
+    taken: dict[object, FileInput] = {}
     for entry, path in pairs:
-        if path in taken:
+        file = None if path is None else _identity(path)
+        if file is not None and (overwritten := inputs.get(file)):
+            raise RecurraError(
+                f"{path}: is the input itself, which is never overwritten; name another output"
+                if overwritten == entry
+                else f"{path}: what {entry} becomes would go there, and it is an input too, which "
+                "is never overwritten; leave one of the two out, or give -o another folder"
+            )
+        if file in taken:
             where = "standard output" if path is None else str(path)
-            raise RecurraError(f"{taken[path]} and {entry} would both be written to {where}")
-        taken[path] = entry
+            raise RecurraError(f"{taken[file]} and {entry} would both be written to {where}")
+        taken[file] = entry
+
+
+def _identity(path: Path) -> object:
+    """What two names of one file have in common, links among them."""
+    try:
+        status = path.stat()
+    except OSError:  # not there yet
+        return path.resolve()
+    return status.st_dev, status.st_ino
 
 
 def read_blocks(source: AudioSource, channels: int) -> Iterator[np.ndarray]:
@@ -116,7 +152,7 @@ def create_like(
     """
     like = source.format
     if channels != source.channels:  # they are not at the places that the input states
-        like = replace(like, channel_mask=None)
+        like = replace(like, channel_mask=None, layout=None)
     return create_audio(
         target,
         like,

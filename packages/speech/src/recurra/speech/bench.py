@@ -9,8 +9,8 @@ from typing import Literal
 
 from recurra.core.errors import RecurraError
 from recurra.core.memory import peak_memory
-from recurra.core.pretrained import resolve, shipped_names
-from recurra.speech.models.load import load_any
+from recurra.core.pretrained import shipped_names
+from recurra.speech.models.load import find_folder, load_any
 from recurra.speech.models.mossformer2_sr import MossFormer2Sr
 from recurra.speech.models.mossformer2_ss import MossFormer2Ss
 
@@ -67,7 +67,7 @@ def bench(
         raise RecurraError(f"the audio is of 0.1 to 600 seconds, not {seconds:g}")
     names = list(models) or shipped_names(_WEIGHTS)
     for name in names:
-        resolve(name, shipped_in=_WEIGHTS)  # all are there before the first takes its time
+        find_folder(name)  # all are there before the first takes its time
     for name in names:
         task = {"name": name, "seconds": seconds, "device": device, "precision": precision}
         words = [sys.executable, "-m", "recurra.speech.bench", json.dumps(task | {"n": threads})]

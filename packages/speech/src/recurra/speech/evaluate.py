@@ -86,8 +86,8 @@ def evaluate_pair(
         RecurraError: the numbers of channels differ, or a metric is unknown.
     """
     metrics, missing = _choose_metrics(metrics)
-    (clean, rate), notes = _read(reference)
-    (enhanced, rate_of_estimate), more = _read(estimate)
+    (clean, rate), notes = read_noting(reference)
+    (enhanced, rate_of_estimate), more = read_noting(estimate)
     notes += more
     notes += [f"no {metric}: {remedy}" for metric, remedy in missing.items()]
     if rate_of_estimate != rate:
@@ -97,13 +97,8 @@ def evaluate_pair(
         raise RecurraError(
             f"{estimate} has {enhanced.shape[0]} channels, its reference {clean.shape[0]}"
         )
-    difference, length = enhanced.shape[1] - clean.shape[1], min(enhanced.shape[1], clean.shape[1])
-    if difference:
-        word = "longer" if difference > 0 else "shorter"
-        notes.append(
-            f"{abs(difference)} samples ({abs(difference) / rate:.3f} s) {word} than the "
-            f"reference: the first {length / rate:.3f} s are compared"
-        )
+    length = min(enhanced.shape[1], clean.shape[1])
+    notes += note_length(enhanced.shape[1], clean.shape[1], length, rate)
     scores, skipped = _score(clean[:, :length], enhanced[:, :length], rate, metrics)
     return PairScores(reference, estimate, length / rate, scores, skipped, tuple(notes))
 
@@ -145,6 +140,24 @@ def evaluate_folders(
     return Evaluation(tuple(pairs), tuple(unscored), mean_scores(pairs), missing)
 
 
+def note_length(estimate: int, reference: int, compared: int, sample_rate: int) -> list[str]:
+    """Return the note on an estimate that is longer or shorter than its reference, if it is.
+
+    Args:
+        estimate, reference: their lengths in samples.
+        compared: how many samples of both are.
+        sample_rate: of all, in Hz.
+    """
+    difference = abs(estimate - reference)
+    if not difference:
+        return []
+    word = "longer" if estimate > reference else "shorter"
+    return [
+        f"{difference} samples ({difference / sample_rate:.3f} s) {word} than the "
+        f"reference: the first {compared / sample_rate:.3f} s are compared"
+    ]
+
+
 def mean_scores(pairs: Sequence[PairScores]) -> dict[str, MeanInterval]:
     """Mean and 95 % bootstrap interval by metric, over the pairs that have a score in it."""
     by_metric: dict[str, list[float]] = {}
@@ -173,7 +186,7 @@ def _choose_metrics(metrics: Sequence[str] | None) -> tuple[tuple[str, ...], dic
     return tuple(metrics), {}
 
 
-def _read(path: Path) -> tuple[tuple[Audio, int], list[str]]:
+def read_noting(path: Path) -> tuple[tuple[Audio, int], list[str]]:
     """Samples (C, T) and rate, and what was wrong with the file although it was read."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)

@@ -13,8 +13,9 @@ from recurra.core.errors import RecurraError
 from recurra.speech.audio.format import SPEAKER_MARK, is_media_name
 from recurra.speech.audio.read import read_audio
 from recurra.speech.audio.resample import resample
+from recurra.speech.evaluate import note_length, read_noting
 from recurra.speech.matching import Unscored
-from recurra.speech.metrics import Skipped, si_sdr
+from recurra.speech.metrics import NOTHING_FOUND_DB, Skipped, si_sdr
 
 Audio = NDArray[np.float32]
 
@@ -26,8 +27,10 @@ class SpeakerScore:
     Attributes:
         name: of the recording.
         reference, estimate: the true voice, and the one that it is matched with.
-        si_sdr: in dB.
+        si_sdr: in dB; `NOTHING_FOUND_DB` where the estimate is silent.
         si_sdri: what that is above the SI-SDR of the mixture; None where no mixtures are given.
+        silent: the estimate is silent, or holds nothing at all of the true voice.
+        notes: what a reader should know: lengths or rates that differ, damaged files.
     """
 
     name: str
@@ -35,6 +38,8 @@ class SpeakerScore:
     estimate: Path
     si_sdr: float
     si_sdri: float | None
+    silent: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,18 @@ class SpeakersEvaluation:
     Attributes:
         scores: one for each true voice, by the order of the names of the recordings.
         unscored: recordings that could not be scored, and why.
-        means: of "si_sdr" and, with mixtures, "si_sdri", with 95 % bootstrap intervals.
+        means: of "si_sdr" and, with mixtures, "si_sdri", with 95 % bootstrap intervals; silent
+            estimates count.
     """
 
     scores: tuple[SpeakerScore, ...]
     unscored: tuple[Unscored, ...]
     means: dict[str, MeanInterval]
+
+    @property
+    def silent(self) -> int:
+        """How many estimates are silent."""
+        return sum(score.silent for score in self.scores)
 
 
 def evaluate_speakers(
@@ -58,7 +69,8 @@ def evaluate_speakers(
     """Score every recording whose voices are NAME.speaker1.EXT, NAME.speaker2.EXT, ... in both.
 
     Voices are matched so that the sum of their SI-SDR is highest. All is compared from the first
-    sample on, at the rate of the true voices, over what all files have; channels are mixed.
+    sample on, at the rate of the true voices, over what all files have; channels are mixed. A
+    silent estimate is matched and counted as one of `NOTHING_FOUND_DB`.
 
     Args:
         references: folder of true voices, searched with its folders.
@@ -100,37 +112,51 @@ def _score(
     name: str, references: Sequence[Path], estimates: Sequence[Path], mixture: Path | None
 ) -> list[SpeakerScore]:
     """Score the voices of one recording."""
-    paths = [*references, *estimates, *(() if mixture is None else (mixture,))]
     rate = read_audio(references[0])[1]
-    audio = [_mono(path, rate) for path in paths]
-    length = min(len(x) for x in audio)
-    true, given = (
-        [x[:length] for x in audio[: len(references)]],
-        [x[:length] for x in audio[len(references) : 2 * len(references)]],
-    )
-    table = np.array([[_decibels(x, y) for y in given] for x in true])
+    true, _ = _read_all(references, rate)
+    given, notes = _read_all(estimates, rate)
+    mixed = [] if mixture is None else _read_all([mixture], rate)[0]
+    length = min(len(x) for x in (*true, *given, *mixed))
+    found = [[_decibels(x[:length], y[:length]) for y in given] for x in true]
+    table = np.array([[NOTHING_FOUND_DB if x is None else x for x in row] for row in found])
     rows = np.arange(len(true))
     order = max(permutations(rows), key=lambda order: table[rows, order].sum())
     scores = []
     for i, j in enumerate(order):
         reached, improvement = float(table[i, j]), None
-        if mixture is not None:
-            improvement = reached - _decibels(true[i], audio[-1][:length])
-        scores.append(SpeakerScore(name, references[i], estimates[j], reached, improvement))
+        for x in mixed:
+            before = _decibels(true[i][:length], x[:length])
+            improvement = reached - (NOTHING_FOUND_DB if before is None else before)
+        noted = (*notes[j], *note_length(len(given[j]), len(true[i]), length, rate))
+        silent = found[i][j] is None
+        scores.append(
+            SpeakerScore(name, references[i], estimates[j], reached, improvement, silent, noted)
+        )
     return scores
 
 
-def _decibels(reference: Audio, estimate: Audio) -> float:
+def _decibels(reference: Audio, estimate: Audio) -> float | None:
+    """Return the SI-SDR in dB; None where nothing of the reference was found."""
     score = si_sdr(reference, estimate)
     if isinstance(score, Skipped):
+        if score.nothing_found:
+            return None
         raise RecurraError(score.reason)
     return score
 
 
-def _mono(path: Path, rate: int) -> Audio:
-    audio, own_rate = read_audio(path)
-    mixed = audio.mean(axis=0)
-    return mixed if own_rate == rate else resample(mixed, own_rate, rate)
+def _read_all(paths: Sequence[Path], rate: int) -> tuple[list[Audio], list[list[str]]]:
+    """Read files as (T,) at a rate, and what is to be noted of each."""
+    audio, notes = [], []
+    for path in paths:
+        (channels, own_rate), noted = read_noting(path)
+        mono = channels.mean(axis=0)
+        if own_rate != rate:
+            noted.append(f"resampled from {own_rate} to {rate} Hz, the rate of the reference")
+            mono = resample(mono, own_rate, rate)
+        audio.append(mono)
+        notes.append(noted)
+    return audio, notes
 
 
 def _by_recording(folder: Path) -> dict[str, list[Path]]:

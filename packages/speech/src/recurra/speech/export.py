@@ -12,11 +12,11 @@ from torch.nn import functional
 from recurra.core.errors import RecurraError
 from recurra.core.files import replaced_file
 from recurra.core.onnx_file import open_onnx, require_onnx, write_onnx
-from recurra.core.pretrained import resolve
 from recurra.speech.enhancer import Enhancer
 from recurra.speech.info import licence_of
 from recurra.speech.models.frcrn import Frcrn
 from recurra.speech.models.frcrn_step import FrcrnStep
+from recurra.speech.models.load import find_folder
 from recurra.speech.models.stft import sqrt_hann
 from recurra.speech.recordings import level_gain
 from recurra.speech.stream import FrameStream, interior_energy
@@ -64,7 +64,7 @@ def export_onnx(name_or_path: str | Path, path: str | Path) -> ExportReport:
     """
     require_onnx(_PACKAGE)
     path = Path(path)
-    folder = resolve(name_or_path, shipped_in=Frcrn.shipped_in)
+    folder = find_folder(name_or_path)
     model = Frcrn.from_pretrained(folder)
     form = "live" if model.config.causal else "offline"
     # The file is passed on: it says what the model is called, not where it lay on this machine.

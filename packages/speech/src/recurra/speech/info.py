@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from recurra.core.errors import RecurraError
-from recurra.core.pretrained import resolve
 from recurra.speech.models.frcrn import Frcrn
-from recurra.speech.models.load import Model, model_class
+from recurra.speech.models.load import Model, find_folder, model_class
 from recurra.speech.models.mossformer2_sr import MossFormer2Sr
+from recurra.speech.models.mossformer2_ss import MossFormer2Ss
 from recurra.speech.stream import stream_latency
 
 _FRCRN_FRAMES = 16
@@ -31,6 +31,7 @@ class ModelInfo:
         stored_bytes: of model.safetensors.
         macs_per_second: real multiply-accumulates for a second of audio, one channel.
         sample_rate: in Hz.
+        speakers: how many voices it takes apart; None where it does something else.
         window, hop: of the short-time Fourier transform or the filter bank, in samples.
         causal: it can run live.
         latency: samples that a live stream at `sample_rate` holds back: the window and the
@@ -47,6 +48,7 @@ class ModelInfo:
     stored_bytes: int
     macs_per_second: int
     sample_rate: int
+    speakers: int | None
     window: int
     hop: int
     causal: bool
@@ -79,7 +81,7 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         RecurraError: there is no such model, or it is of a kind that this version does not know.
         CheckpointError: its files do not fit together.
     """
-    folder = resolve(name_or_path, shipped_in=Frcrn.shipped_in)
+    folder = find_folder(name_or_path)
     model = model_class(folder).from_pretrained(folder)
     config = model.config
     causal = isinstance(model, Frcrn) and model.config.causal
@@ -96,6 +98,7 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         stored_bytes=(folder / "model.safetensors").stat().st_size,
         macs_per_second=macs_per_second(model),
         sample_rate=config.sample_rate,
+        speakers=model.config.n_speakers if isinstance(model, MossFormer2Ss) else None,
         window=config.win_length,
         hop=config.hop_length,
         causal=causal,

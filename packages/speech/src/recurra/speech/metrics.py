@@ -28,6 +28,9 @@ _RATE = 16_000  # PESQ-WB and DNSMOS are defined at this rate
 _SILENCE = 2.0**-16  # half a step of 16 bits
 # Two signals that differ only by the rounding of float64 come out at about 300 dB.
 _SI_SDR_LIMIT = 200.0
+# What a voice of which nothing was found counts as, in dB of SI-SDR, where voices are averaged:
+# that of silence is no number, and without one failures would not count.
+NOTHING_FOUND_DB = -30.0
 # The ITU code keeps at most 50 utterances and does not check it: 40 s of short words with pauses of
 # 0.2 s crash the process (pesq 0.0.4). On 20 s, no length of words and pauses was found that does.
 _PESQ_SECONDS = 20.0
@@ -37,9 +40,15 @@ _DNSMOS_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Skipped:
-    """There is no score, for this reason."""
+    """There is no score, for this reason.
+
+    Attributes:
+        reason: in words.
+        nothing_found: the estimate is silent, or holds nothing of the reference, which is there.
+    """
 
     reason: str
+    nothing_found: bool = False
 
 
 Score = float | Skipped
@@ -112,7 +121,7 @@ def si_sdr(reference: Audio, estimate: Audio) -> Score:
     if error * bound <= wanted:
         return Skipped("the estimate equals the reference: the ratio has no bound")
     if wanted * bound <= error:
-        return Skipped("the estimate holds nothing of the reference: the ratio has no bound")
+        return Skipped("the estimate holds nothing of the reference: the ratio has no bound", True)
     return float(10 * np.log10(wanted / error))
 
 
@@ -236,7 +245,7 @@ def _problem(
         if not np.isfinite(audio).all():
             return Skipped(f"the {name} has samples that are not finite")
         if _is_silent(audio):
-            return Skipped(f"the {name} is silent")
+            return Skipped(f"the {name} is silent", nothing_found=name == "estimate")
     return None
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from recurra.core.cli import print_json, print_table
 from recurra.speech.evaluate import Evaluation, PairScores
 from recurra.speech.evaluate_speakers import SpeakersEvaluation
+from recurra.speech.metrics import NOTHING_FOUND_DB
 
 
 def print_pair(pair: PairScores, *, json: bool) -> None:
@@ -57,7 +58,7 @@ def print_speakers(evaluation: SpeakersEvaluation, name: str, *, json: bool) -> 
         json: print one document instead.
     """
     if json:
-        print_json(asdict(evaluation))
+        print_json(asdict(evaluation) | {"silent": evaluation.silent})
         return
     if evaluation.scores:
         rows = [
@@ -66,6 +67,12 @@ def print_speakers(evaluation: SpeakersEvaluation, name: str, *, json: bool) -> 
         ]
         print_table(rows, ["true voice", "estimate", "si_sdr", "si_sdri"], title="dB")
         means = [(metric, m.mean, m.low, m.high, m.count) for metric, m in evaluation.means.items()]
-        print_table(means, ["metric", "mean", "95 % from", "to", "voices"], title="all voices")
+        title = "all voices"
+        if evaluation.silent:
+            title += f"; {evaluation.silent} silent, each counted as {NOTHING_FOUND_DB:g} dB"
+        print_table(means, ["metric", "mean", "95 % from", "to", "voices"], title=title)
+    for score in evaluation.scores:
+        for note in score.notes:
+            print(f"note: {score.estimate}: {note}", file=sys.stderr)
     for entry in evaluation.unscored:
         print(f"{name}: not scored: {entry.path}: {entry.reason}", file=sys.stderr)

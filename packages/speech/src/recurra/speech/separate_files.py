@@ -29,7 +29,8 @@ def choose_outputs(
 
     As "files" they are `<stem>.speaker1.<ext>` and so on, beside the input, or in the folder
     `output`, which keeps the relative paths of input folders. As "multichannel" each input has one,
-    `<stem>.speakers.<ext>` or what `output` says; see `audio_files.choose_outputs`.
+    `<stem>.speakers.<ext>`, in a folder too, or the file that `output` names; see
+    `audio_files.choose_outputs`.
 
     Raises:
         RecurraError: another form, a pipe or one name where there are several files to write, or
@@ -40,7 +41,7 @@ def choose_outputs(
             f"the output is 'files' or 'multichannel', not {form!r}; -o names the folder"
         )
     if form == "multichannel":
-        pairs = audio_files.choose_outputs(inputs, output, SPEAKERS_MARK)
+        pairs = audio_files.choose_outputs(inputs, output, SPEAKERS_MARK, mark_in_folder=True)
         return [(entry, [path]) for entry, path in pairs]
     if output is not None and audio_files.is_file_name(output):
         raise RecurraError(
@@ -74,8 +75,9 @@ def separate_file(
     """Take one file apart; nothing is written, or all is whole.
 
     A speaker who is more than 30 dB under the recording is not there: the note names him, and his
-    file, or channel, is silent. That shows at the end of the recording, so the voices wait for it
-    in a file without a name, of 32-bit floats, where the first output will be.
+    file, or channel, is silent. The loudest one is always there. That shows at the end of the
+    recording, so the voices wait for it in a file without a name, of 32-bit floats, where the first
+    output will be.
 
     Args:
         separator: the model.
@@ -114,7 +116,7 @@ def separate_file(
         folder = sinks[0].placement.temporary.parent
         waiting = stack.enter_context(tempfile.TemporaryFile(dir=folder))
         levels = _keep_voices(waiting, separator, source, channels, options, advance)
-        inactive = [i for i, level in enumerate(levels) if level < _INACTIVE_DB]
+        inactive = _inactive(levels)
         for rows in _read_back(waiting, n_rows, source.sample_rate):
             for i in inactive:
                 rows[i * channels : (i + 1) * channels] = 0
@@ -150,6 +152,12 @@ def _keep_voices(
             speaker.add(voice)
         advance(voices.shape[2] / source.sample_rate)
     return [speaker.db_to(recording) for speaker in speakers]
+
+
+def _inactive(levels: Sequence[float]) -> list[int]:
+    """Say who is not there, by levels in dB to the recording: never the loudest."""
+    loudest = int(np.argmax(levels))
+    return [i for i, level in enumerate(levels) if level < _INACTIVE_DB and i != loudest]
 
 
 def _read_back(waiting: BinaryIO, n_rows: int, frames: int) -> Iterator[np.ndarray]:

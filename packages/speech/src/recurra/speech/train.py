@@ -1,7 +1,7 @@
 """Train an enhancement model on mixtures that are made as they are needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def train(
         progress: show steps on stderr.
 
     Raises:
-        RecurraError: the corpus or the run folder cannot be used.
+        RecurraError: the corpus or the run folder cannot be used, or the folder is of another run.
     """
     torch.manual_seed(config.fit.seed)
     model = Frcrn(config.model)
@@ -99,7 +99,9 @@ def train(
     held_out = Mixtures(corpus, _validation_mixing(config), split="validation")
     items = [held_out[Draw(0, index)] for index in range(config.validation_clips)]
     task = EnhancementTask(model, Mixtures(corpus, config.data, split="train"), items)
-    return fit(task, config.fit, run_folder, progress=progress)
+    settings = {**asdict(config), "corpus": corpus.digest()}
+    del settings["fit"]
+    return fit(task, config.fit, run_folder, settings=settings, progress=progress)
 
 
 def _validation_mixing(config: TrainConfig) -> MixingConfig:

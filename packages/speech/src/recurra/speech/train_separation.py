@@ -1,7 +1,7 @@
 """Train a separator on mixtures of voices that are made as they are needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,7 +100,7 @@ def train_separation(
         progress: show steps on stderr.
 
     Raises:
-        RecurraError: the corpus or the run folder cannot be used.
+        RecurraError: the corpus or the run folder cannot be used, or the folder is of another run.
     """
     torch.manual_seed(config.fit.seed)
     model = MossFormer2Ss(config.model)
@@ -117,4 +117,6 @@ def train_separation(
     held_out = SpeakerMixtures(corpus, usual, split="validation")
     items = [held_out[Draw(0, index)] for index in range(config.validation_clips)]
     task = SeparationTask(model, SpeakerMixtures(corpus, config.data), items)
-    return fit(task, config.fit, run_folder, progress=progress)
+    settings = {**asdict(config), "corpus": corpus.digest()}
+    del settings["fit"]
+    return fit(task, config.fit, run_folder, settings=settings, progress=progress)

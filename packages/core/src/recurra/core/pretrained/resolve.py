@@ -2,6 +2,7 @@
 
 import importlib.resources
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -37,7 +38,7 @@ def resolve(
     """
     name = str(name_or_path)
     if revision is not None:
-        if not _HUB_ID.fullmatch(name):
+        if not is_hub_id(name):
             raise RecurraError(f"a revision needs a Hugging Face Hub id (owner/name), not {name!r}")
         return _from_hub(name, revision, tried=[])
 
@@ -55,7 +56,7 @@ def resolve(
         raise RecurraError(f"{local} is a file; a model is the folder that holds {CONFIG}")
     tried.append("no such folder")
 
-    if not _HUB_ID.fullmatch(name):
+    if not is_hub_id(name):
         raise _not_found(name, [*tried, "not a Hugging Face Hub id (owner/name)"])
     return _from_hub(name, None, tried)
 
@@ -75,21 +76,47 @@ def _shipped_folders(package: str | None) -> dict[str, Path]:
     return {entry.name: Path(str(entry)) for entry in entries if (entry / CONFIG).is_file()}
 
 
+def is_hub_id(name: str) -> bool:
+    """Tell whether a name may be an id of the Hugging Face Hub, owner/name."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def download(name: str, patterns: Sequence[str]) -> Path:
+    """Bring files of the Hugging Face Hub here, or find what was brought before.
+
+    Args:
+        name: an id, owner/name.
+        patterns: globs of the files that are wanted.
+
+    Returns:
+        A folder with those of the files that are there.
+
+    Raises:
+        RecurraError: there is no such id, or it cannot be had now; one line with the reason.
+        MissingExtraError: the Hub's library is not installed.
+    """
+    return _download(name, patterns, None, [])
+
+
 def _from_hub(name: str, revision: str | None, tried: list[str]) -> Path:
+    folder = _download(name, _HUB_FILES, revision, tried)
+    if not (folder / CONFIG).is_file():
+        raise RecurraError(f"{name} on the Hugging Face Hub has no {CONFIG}")
+    return folder
+
+
+def _download(name: str, patterns: Sequence[str], revision: str | None, tried: list[str]) -> Path:
     try:
         hub = import_extra("huggingface_hub", extra="hub", package="recurra-core")
     except MissingExtraError as error:
         raise MissingExtraError("; ".join([f"no model {name!r}", *tried, str(error)])) from error
     try:
-        folder = hub.snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES))
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     # Refused, offline, cut off while downloading: the library and its transport raise classes of
     # many families.
     except Exception as error:
         reason = _hub_reason(error, hub)
         raise _not_found(name, [*tried, f"Hugging Face Hub: {reason}"]) from error
-    if not (Path(folder) / CONFIG).is_file():
-        raise RecurraError(f"{name} on the Hugging Face Hub has no {CONFIG}")
-    return Path(folder)
 
 
 def _hub_reason(error: Exception, hub: ModuleType) -> str:

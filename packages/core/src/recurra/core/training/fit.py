@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,13 @@ class FitResult:
 
 
 def fit(
-    task: Task, config: FitConfig, folder: Path, *, resume: bool = True, progress: bool = True
+    task: Task,
+    config: FitConfig,
+    folder: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = True,
+    progress: bool = True,
 ) -> FitResult:
     """Train `task.model` in place, from the weights it has, or go on with the run in `folder`.
 
@@ -69,6 +75,8 @@ def fit(
             checkpoint_every) may change. The schedule is drawn over `max_steps`, so that raising it
             raises the rates from then on.
         folder: of the run, see `RunFolder`.
+        settings: what else the weights follow from, as JSON has it: sizes of the model, digests of
+            the data and of the first weights. A folder of other settings holds another run.
         resume: False refuses a folder that already holds a run.
         progress: show steps on stderr.
 
@@ -81,7 +89,10 @@ def fit(
     threads = torch.get_num_threads()
     accelerator = build_accelerator(config)
     main = accelerator.is_main_process
-    run = RunFolder(folder, config, accelerator.num_processes, resume=resume) if main else None
+    run = None
+    if main:
+        processes = accelerator.num_processes
+        run = RunFolder(folder, config, processes, resume=resume, settings=settings)
     accelerator.wait_for_everyone()
     sitting = None
     try:

@@ -5,7 +5,6 @@ under accumulation, and clipping. Its own data loader and scheduler wrappers are
 would deal out batches that `DataOrder` has already dealt, the second steps once per process.
 """
 
-import os
 import random
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,6 +17,7 @@ from recurra.core.errors import CheckpointError, RecurraError, import_extra
 from recurra.core.training.averaging import WeightAverage
 from recurra.core.training.clipping import clip_gradients
 from recurra.core.training.fit_config import FitConfig
+from recurra.core.training.processes import process_count
 from recurra.core.training.schedule import build_schedule, restore_schedule
 from recurra.core.training.task import Task
 
@@ -51,7 +51,7 @@ def build_accelerator(config: FitConfig) -> Any:
     kind = str(accelerator.distributed_type.value)
     if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
         raise RecurraError(f"training on {kind} is not supported: start it with torchrun (DDP)")
-    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    asked = process_count()
     if accelerator.num_processes != asked:
         raise RecurraError(
             f"{asked} processes were started but {accelerator.num_processes} found each other:"

@@ -1,6 +1,6 @@
 """The folder of one training run: its config, checkpoints, and exported models.
 
-    config.json                     what was asked for, and in how many processes
+    config.json                     what was asked for, of which data, and in how many processes
     checkpoints/step-00001000.pt    the last two states of the training
     best/ last/                     models in the form that `from_pretrained` reads
     metrics.csv tensorboard/        written by `MetricsLog`
@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +27,7 @@ from recurra.core.training.fit_config import FREE_TO_CHANGE, FitConfig
 
 FORMAT = 1
 KEPT = 2
+_SHOWN = 3  # differences in one message
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -50,13 +51,22 @@ class RunFolder:
         config: of the run.
         processes: of the run.
         resume: whether a run that is already there is to be gone on with.
+        settings: see `fit`.
 
     Raises:
         RecurraError: the folder holds something else, a run while `resume` is false, a run of
-            another config, or a run that another process is working on.
+            another config or other settings, or a run that another process is working on.
     """
 
-    def __init__(self, path: Path, config: FitConfig, processes: int, *, resume: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: FitConfig,
+        processes: int,
+        *,
+        resume: bool,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
         try:
@@ -73,10 +83,15 @@ class RunFolder:
             raise RecurraError(f"{path} already holds a run: resume it or name another folder")
         path.chmod(0o700)
         self._lock = _lock(path)
-        if begun:
-            _check_same_run(path, config, processes)
-        record = {"format": FORMAT, "processes": processes, "config": asdict(config)}
+        record = {
+            "format": FORMAT,
+            "processes": processes,
+            "config": asdict(config),
+            "settings": dict(settings or {}),
+        }
         text = json.dumps(record, indent=2) + "\n"
+        if begun:
+            _check_same_run(path, json.loads(text))
         replace_file(path / "config.json", lambda stream: stream.write(text.encode()))
         self.checkpoints.mkdir(exist_ok=True)
         self._clear_leftovers()
@@ -172,21 +187,40 @@ def _lock(path: Path) -> int | None:
     return descriptor
 
 
-def _check_same_run(path: Path, config: FitConfig, processes: int) -> None:
-    """Raise RecurraError unless the run in `path` can be gone on with under `config`."""
+def _check_same_run(path: Path, now: dict[str, Any]) -> None:
+    """Raise RecurraError unless the run in `path` can be gone on with as what is asked for `now`.
+
+    Both are records as they stand in config.json.
+    """
     try:
-        record = json.loads((path / "config.json").read_text())
-        before, processes_before = dict(record["config"]), int(record["processes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        before = json.loads((path / "config.json").read_text())
+        config, settings = dict(before["config"]), _flat(before.get("settings", {}))
+        processes = int(before["processes"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecurraError(f"{path / 'config.json'} is not the config of a run: {error}") from error
-    now = asdict(config)
+    may_rise = {"max_steps": now["config"]["max_steps"] > config.get("max_steps", 0)}
     differing = [
-        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name) and name not in FREE_TO_CHANGE
-        if not (name == "max_steps" and now[name] > before.get(name, 0))
+        f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
+        for old, new in ((config, now["config"]), (settings, _flat(now["settings"])))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and name not in FREE_TO_CHANGE
+        if not may_rise.get(name)
     ]
-    if processes != processes_before:
-        differing.append(f"processes were {processes_before}, now {processes}")
+    if processes != now["processes"]:
+        differing.append(f"processes were {processes}, now {now['processes']}")
     if differing:
-        raise RecurraError(f"{path} holds another run ({'; '.join(differing)}): name a new folder")
+        shown = "; ".join(differing[:_SHOWN])
+        more = f"; {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+        raise RecurraError(
+            f"{path} holds another run ({shown}{more}): name another folder for this one (--run), "
+            "or delete that one"
+        )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under names such as "network.d_model"."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        whole = prefix + name
+        flat |= _flat(value, f"{whole}.") if isinstance(value, dict) else {whole: value}
+    return flat

@@ -23,4 +23,7 @@ KCoreOption = Annotated[
     int,
     typer.Option(min=1, metavar="K", help="Leave out users and items with fewer than K events."),
 ]
+SeenOption = Annotated[
+    bool, typer.Option("--seen", help="Rank what the history holds, too, when judging.")
+]
 SPLIT_HELP = "Judge by the last event of each user (leave-one-out), or by a moment (time)."

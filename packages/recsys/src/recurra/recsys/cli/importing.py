@@ -34,7 +34,8 @@ def import_file(
     """Import a log that is large: a folder of arrays that training maps into memory.
 
     `train FOLDER` then does what `train LOG` does, without the log in memory. Rows are put in
-    order on the disk, in parts by user.
+    order on the disk, in parts by user. Rows where a value is missing (null, or in a text empty,
+    NaN, null, None, NA and what else pandas takes for it) are left out and counted.
 
     \b
     Examples:
@@ -52,13 +53,13 @@ def import_file(
     report = import_log(log, output, columns, force=force)
     found, _ = open_log(output)
     counts = {"events": len(found), "users": found.n_users, "items": found.n_items}
+    counts["users_with_fewer_than_3_events"] = found.n_short
     for line in report.lines():
         print(f"{log}: {line}", file=sys.stderr)
     if json:
         print_json({"output": output, **counts, **asdict(report)})
     else:
-        said = " of ".join([f"{counts['events']} events", f"{counts['users']} users"])
-        typer.echo(f"wrote {output}: {said} and {counts['items']} items")
+        typer.echo(f"wrote {output}: {found.summary()}")
 
 
 def extend(
@@ -78,15 +79,16 @@ def extend(
     seed: Annotated[int, typer.Option(min=0, help="Of order and masks.")] = 0,
     run_folder: Annotated[
         Path | None,
-        typer.Option("--run", metavar="DIR", help="Of the run, to go on with; default: DIR.run"),
+        typer.Option("--run", metavar="DIR", help="Of the run, to go on with; default: DIR.extend"),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Extend a model by a log of what came since: new events, new users, new items.
 
     Whatever was known keeps its place. A new item begins as the mean of the items around it; then
-    the histories with new events, and as many others, are learnt. With --epochs 0 nothing is
-    learnt, and old items score as they did, to the bit.
+    the histories with new events, all of them, and as many others are learnt. With --epochs 0
+    nothing is learnt, and old items score as they did, to the bit. The table shows how well the
+    model foresaw what came, before it learnt it.
 
     \b
     Examples:
@@ -99,6 +101,7 @@ def extend(
     from recurra.core.cli import print_json
     from recurra.recsys.data import LogColumns
     from recurra.recsys.extend import extend_model
+    from recurra.recsys.report import document, show
 
     columns = LogColumns(user, item, time, weight, weight_min)
     done = extend_model(
@@ -109,7 +112,11 @@ def extend(
     for line in done.log.lines():
         print(f"{log}: {line}", file=sys.stderr)
     if json:
-        print_json({"output": output, **asdict(done)})
+        counts = {"events": done.events, "users": done.users, "items": done.items}
+        came = document(done.rows, done.split) if done.rows else None
+        print_json({"output": output, "log": asdict(done.log), **counts, "before": came})
     else:
+        if done.rows:
+            show(done.rows, done.split)
         new = f"{done.events} new events, {done.users} new users and {done.items} new items"
         typer.echo(f"wrote {output}: {new}")

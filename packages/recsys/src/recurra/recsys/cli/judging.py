@@ -12,6 +12,7 @@ from recurra.recsys.cli.columns import (
     ItemOption,
     KCoreOption,
     LogArgument,
+    SeenOption,
     TimeOption,
     UserOption,
     WeightMinOption,
@@ -37,6 +38,7 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help=f"{SPLIT_HELP} Default: as the model was trained.")
     ] = None,
+    seen: SeenOption = False,
     users: UsersOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -56,7 +58,9 @@ def evaluate(
 
     refuse_to_overwrite(users, force=force)
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
-    run_evaluation(model, log, columns, split_by=split, users=users, json=json)
+    run_evaluation(
+        model, log, columns, split_by=split, filter_seen=not seen, users=users, json=json
+    )
 
 
 def compare(
@@ -72,6 +76,7 @@ def compare(
     weight_min: WeightMinOption = None,
     k_core: KCoreOption = 1,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
+    seen: SeenOption = False,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Times that each history is seen.")
     ] = None,
@@ -95,6 +100,7 @@ def compare(
     \b
     Examples:
       recurra-recsys compare log.csv
+      recurra-recsys compare log.csv --models markov,ease --seen
       recurra-recsys compare log.csv --models markov,ease,sasrec --budget 10m --plot models.png
     """
     from recurra.recsys.compare import compare as run_comparison
@@ -110,6 +116,7 @@ def compare(
         {name: load_recipe(name, (), options) for name in RECIPES},
         run_folder,
         split_by=split,
+        filter_seen=not seen,
         users=users,
         picture=plot,
         json=json,

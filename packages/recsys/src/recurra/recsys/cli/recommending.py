@@ -55,10 +55,10 @@ def recommend(
 ) -> None:
     """Recommend items for users of the log, or after any history.
 
-    Without --users and --history every user of the log gets a list. Items that the model does not
-    know are skipped and counted; a history without any known item gets the most popular ones. A
-    list has K items, or as many as there are that may be in it. A model that `index` has been run
-    on is asked by its index.
+    Without --users and --history every user of the log gets a list. Users and items that the model
+    does not know are skipped and counted; a history without any known item gets the most popular
+    ones. A list has K items, or as many as there are that may be in it. A model that `index` has
+    been run on is asked by its index.
 
     \b
     Examples:
@@ -68,7 +68,7 @@ def recommend(
       recurra-recsys recommend model --exclude sold-out.txt --items titles.csv --per-category 2
     """
     from recurra.recsys.catalogue import Catalogue, allowed_items, read_ids
-    from recurra.recsys.recommend import show, write_table
+    from recurra.recsys.recommend import check_table, show, write_table
     from recurra.recsys.recommender import Recommender
     from recurra.recsys.selection import Selection
 
@@ -76,19 +76,25 @@ def recommend(
         raise RecurraError("--users and --history exclude each other")
     if per_category is not None and items is None:
         raise RecurraError("--per-category needs --items FILE, whose column says the categories")
+    check_table(output)
     refuse_to_overwrite(output, force=force)
     catalogue = None if items is None else Catalogue(items)
     wanted_only, unwanted = (p if p is None else read_ids(p, "item") for p in (only, exclude))
     ids = None if users is None else read_ids(users, "user")
     recommender = Recommender.from_pretrained(model, use_index=not exact)
     allowed, unknown_ids = allowed_items(recommender.log, wanted_only, unwanted)
+    if not allowed[1:].any():
+        raise RecurraError(
+            "--only and --exclude leave no item of the model, so that every list would be empty:"
+            f" give ids as the log has them, such as {recommender.log.items[0]}"
+        )
     selection = Selection(allowed)
     if per_category is not None and catalogue is not None:
         numbers = catalogue.categories(recommender.log, category)
         selection = Selection(allowed, numbers, per_category)
     asked = {"k": k, "filter_seen": not seen, "selection": selection}
     if history:
-        lines = [[item.strip() for item in line.split(",")] for line in history]
+        lines = [[item.strip() for item in line.split(",") if item.strip()] for line in history]
         found = recommender.for_histories(lines, **asked)
     else:
         found = recommender.for_users(ids, **asked)
@@ -118,10 +124,11 @@ def similar(
       recurra-recsys similar model tea cups -k 3 --items titles.csv
     """
     from recurra.recsys.catalogue import Catalogue
-    from recurra.recsys.recommend import show_table, write_table
+    from recurra.recsys.recommend import check_table, show_table, write_table
     from recurra.recsys.recommender import Recommender
     from recurra.recsys.similar import SimilarItems
 
+    check_table(output)
     refuse_to_overwrite(output, force=force)
     catalogue = None if items is None else Catalogue(items)
     table = SimilarItems(Recommender.from_pretrained(model)).of_each(item, k)

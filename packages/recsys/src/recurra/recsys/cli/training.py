@@ -11,6 +11,7 @@ from recurra.recsys.cli.columns import (
     ItemOption,
     KCoreOption,
     LogArgument,
+    SeenOption,
     TimeOption,
     UserOption,
     WeightMinOption,
@@ -38,6 +39,7 @@ def train(
     weight_min: WeightMinOption = None,
     k_core: KCoreOption = 1,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
+    seen: SeenOption = False,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Times that each history is seen.")
     ] = None,
@@ -56,8 +58,9 @@ def train(
     """Train a model on a log, and show where it stands beside rules without training.
 
     The last event of each user is held out for the test, the one before it to choose the best
-    weights by. Columns are found by their usual names. Interrupt it at any moment and start it
-    again to go on.
+    weights by. Columns are found by their usual names. Rows where one of them is missing (null, or
+    in a text empty, NaN, null, None, NA and what else pandas takes for it) are left out and
+    counted. Interrupt it at any moment and start it again to go on.
 
     \b
     Examples:
@@ -74,7 +77,8 @@ def train(
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
     options = {"epochs": epochs, "patience": patience, "max_minutes": budget, "seed": seed}
     config = load_recipe(model, overrides or (), options, recipe=recipe)
-    finished = train_log(log, columns, model, config, output, run_folder, split_by=split, json=json)
+    judged = {"split_by": split, "filter_seen": not seen}
+    finished = train_log(log, columns, model, config, output, run_folder, **judged, json=json)
     if not finished:
         raise typer.Exit(130)
 

@@ -1,5 +1,6 @@
 """Who took what, in the order of time: the one form of a log that everything else takes."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,6 +81,26 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.sequence)
+
+    @property
+    def n_short(self) -> int:
+        """How many users have fewer than the three events that judging by the last one takes."""
+        return int((self.lengths < 3).sum())
+
+    def summary(self) -> str:
+        """How large the log is, in words."""
+        return (
+            f"{len(self)} events of {self.n_users} users and {self.n_items} items; {self.n_short}"
+            " users have fewer than 3 events"
+        )
+
+    def digest(self) -> str:
+        """What a model learns from, in 16 hexadecimal digits: the items' ids and the histories."""
+        ids = "\n".join(str(item) for item in self.items)
+        found = hashlib.sha256(ids.encode())
+        for numbers in (self.offsets, self.sequence):
+            found.update(np.ascontiguousarray(numbers))
+        return found.hexdigest()[:16]
 
     def history(self, user: int) -> np.ndarray:
         """Item numbers of a user, oldest first: int32 (n,)."""

@@ -36,9 +36,13 @@ def check_not_empty(path: Path, events: int, report: LogReport) -> None:
     Raises:
         RecurraError: it has none; the message says where they went.
     """
+    if not report.rows:
+        raise RecurraError(f"{path} has no usable row: it is a header alone; give a log with rows")
     if not events:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items())
-        raise RecurraError(f"{path} has no usable row" + (f": {reasons}" if reasons else ""))
+        raise RecurraError(
+            f"{path} has no usable row: {report.losses()}; name other columns (--user, --item,"
+            " --time), or ask for less (--weight-min, --k-core)"
+        )
 
 
 def open_log(folder: Path) -> tuple[Interactions, LogReport]:

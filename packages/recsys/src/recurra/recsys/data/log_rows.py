@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from recurra.core.errors import RecurraError
+from recurra.recsys.data.tables import as_whole, is_text, scan_table, table_errors, whole_numbers
 
 # Names of columns as logs have them, the usual first; RecBole's `user_id:token` is read as user_id.
 NAMES = {
@@ -23,13 +23,17 @@ NAMES = {
     }.items()
 }
 WEIGHTS = ["weight", "rating", "stars", "score", "value", "overall"]
-SEPARATORS = ["\t", ";", "|", ","]
+# Text that pandas reads as a missing value (`na_values` of its `read_csv`): nobody is called so.
+MISSING = ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
+MISSING += ["<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 BATCH = 1_000_000  # rows
 # The least that a number must reach to be taken for a time in each unit: all from 1973 on.
 UNITS = [(1e17, "nanoseconds", 1e9), (1e14, "microseconds", 1e6), (1e11, "milliseconds", 1e3)]
 SECONDS_FROM = 1e8
 DATE_FORMATS = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"]
 DATE_FORMATS += [f"{form}%#z" for form in DATE_FORMATS]
+UNREADABLE_TIME = "unreadable time"
+READABLE = "numbers that rise, or dates such as 2026-11-28 and 2026-11-28T18:05:30+01:00, are read"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class LogColumns:
     """Which columns of a file hold what, and what of it counts; None is found by its name.
 
     Attributes:
-        user, item: ids of any type; those of a text file are text, as they stand there.
+        user, item: ids of any type; those of a text file are text, as they stand there, but for
+            those of `MISSING`, which are none. Floats that are all whole are integers.
         time: seconds, milliseconds, any other rising number, or dates as ISO 8601 text; a log
             without one is in the order of its rows.
         weight: such as a rating, which `weight_min` is about.
@@ -62,12 +67,14 @@ class LogReport:
         rows: of the file.
         left_out: how many rows were left out, by reason.
         times: what the times were taken for, in words; None for a log without.
+        examples: the first value that could not be read, by the reason in `left_out`.
     """
 
     columns: dict[str, str]
     rows: int
     left_out: dict[str, int] = field(default_factory=dict)
     times: str | None = None
+    examples: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """What a person should know of it."""
@@ -76,9 +83,20 @@ class LogReport:
         if self.times is not None:
             order = f"times are {self.times}"
         lost = [
-            f"{count} of {self.rows} rows left out: {why}" for why, count in self.left_out.items()
+            f"{count} of {self.rows} rows left out: {self._told(why)}"
+            for why, count in self.left_out.items()
         ]
         return [f"{read}; {order}", *lost]
+
+    def losses(self) -> str:
+        """Where the rows went, in one line."""
+        return ", ".join(f"{count} {self._told(why)}" for why, count in self.left_out.items())
+
+    def _told(self, why: str) -> str:
+        if why not in self.examples:
+            return why
+        accepted = f" ({READABLE})" if why == UNREADABLE_TIME else ""
+        return f"{why}, such as {self.examples[why]!r}{accepted}"
 
 
 class LogRows:
@@ -88,6 +106,7 @@ class LogRows:
         columns: what each role is read from.
         rows: of the file, as far as it has been read.
         left_out: how many rows were left out so far, by reason.
+        examples: the first value that could not be read, by such a reason.
     """
 
     def __init__(self, path: Path, asked: LogColumns) -> None:
@@ -102,10 +121,13 @@ class LogRows:
         self._asked = asked
         self._table = scan_table(path)
         with table_errors(path):
-            names = self._table.collect_schema().names()
-        self.columns = _find_columns(names, asked, path)
+            schema = self._table.collect_schema()
+        self.columns = _find_columns(schema.names(), asked, path)
+        self._floats = [r for r in ("user", "item") if schema[self.columns[r]].is_float()]
+        self._missing = ["", *(MISSING if is_text(path) else [])]
         self.rows = 0
         self.left_out: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
         self._dates: bool | None = None  # times are dates; not known before the first readable one
         self._largest = 0.0
 
@@ -118,6 +140,11 @@ class LogRows:
             RecurraError: the file breaks off, or is no table further on.
         """
         wanted = self._table.select(pl.col(n).alias(role) for role, n in self.columns.items())
+        if self._floats:
+            with table_errors(self._path):
+                found = wanted.select(whole_numbers(pl.col(self._floats)))
+                whole = found.collect(engine="streaming").to_dicts()[0]
+            wanted = wanted.with_columns(as_whole(pl.col(r)) for r in self._floats if whole[r])
         frame = None
         for frame in self._read(wanted):
             self.rows += len(frame)
@@ -142,25 +169,50 @@ class LogRows:
 
     def report(self) -> LogReport:
         """What was made of the rows; after the last batch."""
-        return LogReport(self.columns, self.rows, dict(self.left_out), self.time_unit()[0])
+        unit, _ = self.time_unit()
+        return LogReport(self.columns, self.rows, dict(self.left_out), unit, self.examples)
 
     def _usable(self, frame: pl.DataFrame) -> pl.DataFrame:
         for role in ("user", "item"):
-            frame = self._keep(frame, f"no {role}", _present(frame, role))
+            frame = self._present(frame, role, role)
         if "weight" in self.columns:
-            least = self._asked.weight_min or 0.0
-            frame = frame.with_columns(pl.col("weight").cast(pl.Float64, strict=False))
-            reason = f"{self.columns['weight']} below {least:g}"
-            frame = self._keep(frame, reason, pl.col("weight") >= least).drop("weight")
+            name, least = self.columns["weight"], self._asked.weight_min or 0.0
+            frame = self._present(frame, "weight", name)
+            weights = frame["weight"].cast(pl.Float64, strict=False).fill_nan(None)
+            frame = self._readable(frame, "weight", f"unreadable {name}", weights)
+            frame = self._keep(frame, f"{name} below {least:g}", frame["weight"] >= least)
+            frame = frame.drop("weight")
         if "time" in self.columns:
-            frame = frame.with_columns(self._times(frame["time"]).alias("time"))
-            frame = self._keep(frame, "unreadable time", pl.col("time").is_finite())
+            frame = self._present(frame, "time", "time")
+            times = self._times(frame["time"])
+            frame = self._readable(frame, "time", UNREADABLE_TIME, times)
             largest = frame["time"].abs().max()
             self._largest = max(self._largest, largest if isinstance(largest, float) else 0.0)
         return frame
 
-    def _keep(self, frame: pl.DataFrame, reason: str, wanted: pl.Expr) -> pl.DataFrame:
-        kept = frame.filter(wanted.fill_null(False))
+    def _present(self, frame: pl.DataFrame, role: str, name: str) -> pl.DataFrame:
+        """Leave out the rows without a value, and count them by how that is spelled."""
+        column = frame[role]
+        if column.dtype != pl.String:
+            gaps = column.is_null() | (column.is_nan() if column.dtype.is_float() else False)
+            return self._keep(frame, f"no {name}", ~gaps)
+        text = column.str.strip_chars().fill_null("")
+        gaps = text.is_in(self._missing)
+        for word, count in Counter(text.filter(gaps)).items():
+            self.left_out[f"{name} is {word!r}" if word else f"no {name}"] += count
+        return frame.filter(~gaps)
+
+    def _readable(
+        self, frame: pl.DataFrame, role: str, reason: str, values: pl.Series
+    ) -> pl.DataFrame:
+        """Put numbers in place of what they were read from; what is none is left out."""
+        numbers = values.is_finite().fill_null(False)
+        if not numbers.all():
+            self.examples.setdefault(reason, str(frame[role].filter(~numbers)[0]))
+        return self._keep(frame.with_columns(values.alias(role)), reason, numbers)
+
+    def _keep(self, frame: pl.DataFrame, reason: str, wanted: pl.Series) -> pl.DataFrame:
+        kept = frame.filter(wanted)
         if len(kept) < len(frame):
             self.left_out[reason] += len(frame) - len(kept)
         return kept
@@ -179,45 +231,6 @@ class LogRows:
         return _dates(times) if self._dates else _numbers(times)
 
 
-def scan_table(path: Path) -> pl.LazyFrame:
-    """Open a table by its name: .parquet, or text with a header, of which all is text.
-
-    The separator of a text is the one that the header has most of; .gz is unpacked.
-
-    Raises:
-        RecurraError: there is no such file.
-    """
-    if path.is_dir():
-        raise RecurraError(f"{path} is a folder; give the file of the log")
-    if not path.is_file():
-        raise RecurraError(f"{path}: no such file")
-    with table_errors(path):
-        if path.suffix == ".parquet":
-            return pl.scan_parquet(path)
-        return pl.scan_csv(path, separator=_separator(path), infer_schema=False)
-
-
-@contextmanager
-def table_errors(path: Path) -> Iterator[None]:
-    """Turn what polars says of a file into one line."""
-    try:
-        yield
-    except pl.exceptions.NoDataError as error:
-        raise RecurraError(f"{path} is empty") from error
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        first = (str(error).strip().splitlines() or ["?"])[0]
-        raise RecurraError(f"{path} cannot be read as a table: {first}") from error
-
-
-def _separator(path: Path) -> str:
-    import gzip
-
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", errors="replace") as file:
-        header = file.readline()
-    return max(SEPARATORS, key=lambda separator: (header.count(separator), separator == ","))
-
-
 def _find_columns(names: list[str], asked: LogColumns, path: Path) -> dict[str, str]:
     """What each role is read from; user and item must be there."""
     plain = {name.split(":")[0].strip().lower().replace(" ", "_"): name for name in names}
@@ -228,9 +241,9 @@ def _find_columns(names: list[str], asked: LogColumns, path: Path) -> dict[str, 
         if given is None:
             name = next((plain[usual] for usual in usual_names if usual in plain), None)
         if name is None and (given is not None or role != "time"):
-            missing = f"column {given!r}" if given else f"a column of {role}s"
+            missing = f"column {given!r}" if given else f"column of {role}s"
             raise RecurraError(
-                f"{path} has not {missing}; it has {', '.join(names)}: give --{role} NAME"
+                f"{path} has no {missing}; it has {', '.join(names)}: give --{role} NAME"
             )
         if name is not None:
             found[role] = name
@@ -241,15 +254,6 @@ def _find_columns(names: list[str], asked: LogColumns, path: Path) -> dict[str, 
             raise RecurraError(f"{path} has no column {' or '.join(weights)}: give --weight NAME")
         found["weight"] = weight
     return found
-
-
-def _present(frame: pl.DataFrame, role: str) -> pl.Expr:
-    column = pl.col(role)
-    if frame[role].dtype.is_float():
-        return column.is_not_nan()
-    if frame[role].dtype == pl.String:
-        return column.str.strip_chars() != ""
-    return column.is_not_null()
 
 
 def _numbers(times: pl.Series) -> pl.Series:

@@ -7,15 +7,16 @@ import polars as pl
 from recurra.core.errors import RecurraError
 from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.log_folder import check_not_empty, is_log_folder, open_log
-from recurra.recsys.data.log_rows import LogColumns, LogReport, LogRows, scan_table, table_errors
+from recurra.recsys.data.log_rows import LogColumns, LogReport, LogRows
+from recurra.recsys.data.tables import scan_table, table_errors
 
 
 def read_log(path: Path, columns: LogColumns | None = None) -> tuple[Interactions, LogReport]:
     """Read who took what and when.
 
-    Rows without a user, an item or a readable time, rows below `weight_min` and exact repeats of a
-    row with a time are left out and counted. Whether times are numbers or dates is decided by the
-    first that can be read.
+    Rows without a user, an item or a readable time, rows without a weight or below `weight_min` and
+    exact repeats of a row with a time are left out and counted. Whether times are numbers or dates
+    is decided by the first that can be read.
 
     Args:
         path: a file whose name ends in .parquet, or text with a header (.csv, .tsv, .inter, .txt,

@@ -1,7 +1,8 @@
 """What a model is trained on and what it is judged by."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -13,10 +14,18 @@ TIME_SHARE = 0.1  # of the events, for each of validation and test of a split by
 
 @dataclass(frozen=True)
 class Holdout:
-    """Histories and what came next: int32 (U,) `targets`, one for each user of `histories`."""
+    """What came after histories, and what it is ranked among.
+
+    Attributes:
+        histories: of U users.
+        targets: int32 (U,), the item that came next for each.
+        filter_seen: whether what a user has already taken is out of the ranking, but for the
+            target itself.
+    """
 
     histories: Interactions
     targets: np.ndarray
+    filter_seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,11 @@ def leave_one_out(log: Interactions) -> Split:
     lengths = log.lengths
     judged = np.flatnonzero(lengths >= 3)
     if len(judged) == 0:
-        raise RecurraError("no user has three events, so that there is nothing to judge a model by")
+        raise RecurraError(
+            "no user has three events, so that there is nothing to judge a model by: see that"
+            " --user is who comes back and not an order or a visit, or give a log that reaches"
+            " further back"
+        )
     ends = log.offsets[judged + 1]
     return Split(
         train=log.first(np.where(lengths >= 3, lengths - 2, lengths)),
@@ -75,7 +88,8 @@ def split_by_time(log: Interactions) -> Split:
         judged = np.flatnonzero((counts > 0) & (counts < until))
         if len(judged) == 0:
             raise RecurraError(
-                "no user has events before and after a moment that splits the log by time"
+                "no user has events before and after a moment that splits the log by time: give a"
+                " log that reaches further back, or --split leave-one-out"
             )
         targets = log.sequence[log.offsets[judged] + counts[judged]]
         return Holdout(log.first(counts, judged), targets)
@@ -101,12 +115,23 @@ SPLITS: dict[str, Callable[[Interactions], Split]] = {
 }
 
 
-def split_log(log: Interactions, name: str) -> Split:
+def split_log(log: Interactions, name: str, path: Path, *, filter_seen: bool = True) -> Split:
     """Split by the name of a protocol.
+
+    Args:
+        log: what is split.
+        name: of `SPLITS`.
+        path: of the log, which errors name.
+        filter_seen: see `Holdout`.
 
     Raises:
         RecurraError: there is no such protocol, or the log cannot be split by it.
     """
     if name not in SPLITS:
         raise RecurraError(f"no split {name!r}; known are {', '.join(SPLITS)}")
-    return SPLITS[name](log)
+    try:
+        split = SPLITS[name](log)
+    except RecurraError as error:
+        raise RecurraError(f"{path}: {error}") from error
+    valid, test = (replace(part, filter_seen=filter_seen) for part in (split.valid, split.test))
+    return replace(split, valid=valid, test=test)

@@ -44,6 +44,7 @@ _TECHNICAL_TAGS = (
     "handler_name",
     "vendor_id",
 )
+_PLANES = 8  # FFmpeg's AV_NUM_DATA_POINTERS
 _GAP_SECONDS = 0.1  # containers that round their times to milliseconds stay far below
 
 
@@ -85,7 +86,7 @@ class AvSource(AudioSource):
         for packet in self._container.demux(self._stream):
             try:
                 yield from packet.decode()
-            except av.error.InvalidDataError:
+            except (av.error.InvalidDataError, av.error.ArgumentError):
                 self._damaged += 1
 
     def _decode(self, size: int) -> Iterator[Audio]:
@@ -183,6 +184,9 @@ def open_with_av(target: Path | BinaryIO, name: str, reason: str) -> AvSource:
 
 def _samples(frame: av.AudioFrame) -> Audio:
     """A frame as float32 (C, n)."""
+    if frame.format.is_planar and len(frame.layout.channels) >= _PLANES:
+        # PyAV 18 counts more planes than there are, and reads memory that is not the frame's.
+        (frame,) = av.AudioResampler(frame.format.packed.name).resample(frame)
     raw = frame.to_ndarray()
     if not frame.format.is_planar:
         raw = raw.reshape(-1, len(frame.layout.channels)).T

@@ -10,6 +10,7 @@ import av.error
 import av.logging
 import numpy as np
 
+from recurra.speech.audio.av_layout import choose_layout, options_for
 from recurra.speech.audio.format import OPUS_RATES, AudioError, AudioFormat, AudioWarning
 from recurra.speech.audio.sink import Audio, AudioSink, Placement, write_error
 from recurra.speech.audio.video import CopiedStreams
@@ -20,6 +21,7 @@ _MP4_FAMILY = {"mp4", "mov", "ipod", "3gp"}
 # These cannot say how much of the start is the encoder's delay, so the delay is left out.
 _NO_DELAY_FIELD = {"adts", "avi", "flv", "mpegts"}
 _ENCODERS = {"mp3": "libmp3lame", "opus": "libopus"}
+_MOST_CHANNELS = {"flv": 2}  # FFmpeg writes more, and cannot read them
 # Encoders that take any rate and then mean this one.
 _ONLY_RATE = {"adpcm_g722": 16000, "g722": 16000, "amr_nb": 8000, "amr_wb": 16000, "gsm": 8000}
 
@@ -81,9 +83,9 @@ class AvSink(AudioSink):
     def _encode(self, block: Audio) -> None:
         if self._stream.codec_context.format.name[:3] not in ("flt", "dbl"):
             self.clipped += int(np.count_nonzero(np.abs(block) > 1))
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(block, dtype=np.float32), "fltp", self._stream.layout.name
-        )
+        # Packed, as PyAV 18 counts more planes than there are where there are eight.
+        packed = np.ascontiguousarray(block.T, dtype=np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, "flt", self._stream.layout.name)
         frame.sample_rate = self.sample_rate
         frame.time_base = Fraction(1, self.sample_rate)
         frame.pts = self._next
@@ -145,6 +147,12 @@ def check_codec(audio_format: AudioFormat, sample_rate: int, channels: int, name
         AudioError: it does not; the message gives the rates it has, and what to write instead.
     """
     encoder = encoder_of(audio_format, sample_rate)
+    most = _MOST_CHANNELS.get(audio_format.container, channels)
+    if channels > most:
+        raise AudioError(
+            f"{name}: {audio_format.container} holds at most {most} channels, not {channels}; "
+            "write .flac or .wav"
+        )
     try:
         rates = av.Codec(encoder, "w").audio_rates
     except (ValueError, av.error.FFmpegError):
@@ -162,6 +170,8 @@ def check_codec(audio_format: AudioFormat, sample_rate: int, channels: int, name
         with _open(io.BytesIO(), audio_format, sample_rate) as trial:
             stream = _add_stream(trial, audio_format, sample_rate, channels)
             _to_encoder(stream, sample_rate)
+    except AudioError as error:
+        raise AudioError(f"{name}: {error}") from error
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise AudioError(
             f"{name}: {audio_format.codec} in {audio_format.container} cannot be written with "
@@ -194,13 +204,10 @@ def _open(
 def _add_stream(
     container: av.container.OutputContainer, like: AudioFormat, sample_rate: int, channels: int
 ) -> av.AudioStream:
-    layout = like.layout
-    if layout is None or av.AudioLayout(layout).nb_channels != channels:
-        layout = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}.get(
-            channels, f"{channels}C"
-        )
     encoder = encoder_of(like, sample_rate)
+    layout = choose_layout(encoder, like.layout, sample_rate, channels)
     stream = container.add_stream(encoder, rate=sample_rate, layout=layout)
+    stream.codec_context.options = options_for(encoder, layout)
     formats = [known.name for known in av.Codec(encoder, "w").audio_formats or []]
     if formats:
         stream.codec_context.format = like.subtype if like.subtype in formats else formats[0]

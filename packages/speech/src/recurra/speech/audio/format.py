@@ -29,7 +29,8 @@ class AudioFormat:
         bitrate: bits a second of a lossy stream, or None where it is unknown or means nothing.
         has_video: the file holds a moving picture.
         channel_mask: the speaker positions of a WAVE_FORMAT_EXTENSIBLE header.
-        layout: FFmpeg's name of the speaker layout ("stereo", "5.1").
+        layout: the speaker layout that the source states, as FFmpeg names it ("stereo", "5.1", or a
+            mask, "0x3f").
     """
 
     container: str
@@ -91,6 +92,8 @@ SPEAKER_MARK = ".speaker"
 SPEAKERS_MARK = ".speakers"  # of all in one file
 VIDEO_MUXERS = {"mp4", "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "3gp"}
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+# Ogg's layouts of more than five channels; each has one for low frequencies (LFE).
+OGG_LFE_LAYOUTS = {6: "5.1", 7: "6.1", 8: "7.1"}
 LOSSY_SUBTYPES = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
 
 
@@ -121,8 +124,18 @@ def output_format(path: Path, like: AudioFormat) -> AudioFormat:
         video = like.has_video and muxer in VIDEO_MUXERS
         if like.codec is not None and _holds(muxer, like):
             return replace(like, container=muxer, has_video=video)
-        return AudioFormat(muxer, "", codec=codec, bitrate=like.bitrate, has_video=video)
+        layout = _layout_of_rows(like)
+        return AudioFormat(
+            muxer, "", codec=codec, bitrate=like.bitrate, has_video=video, layout=layout
+        )
     return like
+
+
+def _layout_of_rows(like: AudioFormat) -> str | None:
+    """The layout that the source states, where its channels are read in the order of the layout."""
+    if like.channel_mask:
+        return hex(like.channel_mask)
+    return None if like.container == "OGG" else like.layout  # libsndfile keeps the order of Ogg
 
 
 def _holds(muxer: str, like: AudioFormat) -> bool:
@@ -137,7 +150,7 @@ def _for_libsndfile(suffix: str, like: AudioFormat) -> AudioFormat:
     allowed = CONTAINERS[suffix]
     if like.codec is None and like.container in allowed:
         if suffix == ".opus" and like.subtype != "OPUS":
-            return AudioFormat("OGG", "OPUS")
+            return AudioFormat("OGG", "OPUS", layout=like.layout)
         return like
     container = allowed[0]
     if suffix == ".opus":

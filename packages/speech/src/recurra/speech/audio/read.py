@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from recurra.speech.audio.format import LOSSY_SUBTYPES, AudioError, AudioFormat
+from recurra.speech.audio.format import LOSSY_SUBTYPES, OGG_LFE_LAYOUTS, AudioError, AudioFormat
 from recurra.speech.audio.id3 import tag_length
 from recurra.speech.audio.riff import WithHeader, aiff_frames, filled_header, scan_wav
 from recurra.speech.audio.source import Audio, AudioSource
@@ -175,7 +175,10 @@ def _open_with_libsndfile(
     bitrate = None
     if file.subtype in LOSSY_SUBTYPES:
         bitrate = round(size * 8 * file.samplerate / file.frames)
-    audio_format = AudioFormat(file.format, file.subtype, file.endian, bitrate=bitrate)
+    layout = OGG_LFE_LAYOUTS.get(file.channels) if file.format == "OGG" else None
+    audio_format = AudioFormat(
+        file.format, file.subtype, file.endian, bitrate=bitrate, layout=layout
+    )
     return SoundFileSource(file, name, audio_format, own, frames)
 
 

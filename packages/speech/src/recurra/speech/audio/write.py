@@ -9,7 +9,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from recurra.speech.audio.format import OPUS_RATES, AudioError, AudioFormat, output_format
+from recurra.speech.audio.format import (
+    OGG_LFE_LAYOUTS,
+    OPUS_RATES,
+    AudioError,
+    AudioFormat,
+    output_format,
+)
 from recurra.speech.audio.id3 import make_tag, put_first, read_tag
 from recurra.speech.audio.read import ForwardFile
 from recurra.speech.audio.riff import set_aiff_frames, set_channel_mask
@@ -192,6 +198,13 @@ def check_format(audio_format: AudioFormat, sample_rate: int, channels: int, nam
         raise AudioError(
             f"{name}: {container} holds at most {most} channels, not {channels}; write .wav"
         )
+    if container == "OGG" and channels in OGG_LFE_LAYOUTS:
+        layout = OGG_LFE_LAYOUTS[channels]
+        if audio_format.layout != layout:
+            raise AudioError(
+                f"{name}: {channels} channels of Ogg are {layout}, in which one is for low "
+                "frequencies alone (LFE); write .wav or .flac, or fewer channels a file"
+            )
     rates = {"OPUS": OPUS_RATES, "MPEG_LAYER_III": _MP3_RATES}.get(subtype)
     if rates is not None and sample_rate not in rates:
         listed = ", ".join(map(str, rates))

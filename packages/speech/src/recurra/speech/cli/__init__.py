@@ -16,7 +16,9 @@ from recurra.speech.cli.training import fetch_data, mix, train
 from recurra.speech.cli.upsampling import upsample
 
 app = create_app(
-    "Clean noisy recordings of speech. Try: recurra-speech enhance noisy.wav", package=PACKAGE
+    "Clean noisy recordings of speech, take voices apart, and bring narrow recordings to the full "
+    "band. Try: recurra-speech enhance noisy.wav",
+    package=PACKAGE,
 )
 for command in (enhance, separate, upsample, live, evaluate, plot, info, bench, export):
     app.command()(command)

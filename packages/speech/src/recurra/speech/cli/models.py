@@ -16,7 +16,7 @@ def info(
     ] = "frcrn-small",
     json: JsonOption = False,
 ) -> None:
-    """Describe a model: size, cost, latency, look-ahead, licence.
+    """Describe a model: size, cost, speakers, latency, look-ahead, licence.
 
     \b
     Example:
@@ -37,6 +37,7 @@ def info(
         ("stored", f"{facts.stored_bytes / 1e6:.2f} MB"),
         ("cost", f"{facts.macs_per_second / 1e9:.2f} billion multiply-adds a second of audio"),
         ("sample rate", f"{facts.sample_rate} Hz"),
+        *([] if facts.speakers is None else [("speakers", f"{facts.speakers}")]),
         ("window, hop", f"{facts.window}, {facts.hop} samples"),
         ("latency", facts.latency_text),
         ("look-ahead", facts.look_ahead_text),
@@ -126,7 +127,7 @@ def import_checkpoint(
     checkpoint: Annotated[
         list[Path],
         typer.Argument(
-            help="A .pt file (of _SR_48K both), or the folder of an official checkpoint."
+            help="A .pt file (of _SR_48K both), the folder of an official checkpoint, or a Hub id."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model folder to make.")],
@@ -151,6 +152,7 @@ def import_checkpoint(
     \b
     Examples:
       recurra-speech import-checkpoint checkpoints/FRCRN_SE_16K -o frcrn-official
+      recurra-speech import-checkpoint alibabasglab/MossFormer2_SE_48K -o se
       recurra-speech import-checkpoint MossFormer2_SS_16K/last_best_checkpoint.pt -o ss
       recurra-speech import-checkpoint last_best_checkpoint_m.pt last_best_checkpoint_g.pt -o sr
       recurra-speech import-checkpoint mossformer2-whamr-2spk -o whamr --no-masking

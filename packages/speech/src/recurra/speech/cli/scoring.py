@@ -30,7 +30,7 @@ def evaluate(
     Folders are matched by relative path, with or without `.enhanced`. What cannot be scored is
     counted with the reason. PESQ needs `recurra-speech[pesq]`, STOI and DNSMOS `[metrics]`.
     With --speakers voices are scored by SI-SDR, in the best order of each recording; --mixture adds
-    how much better they are than what was separated.
+    how much better they are than what was separated. A silent estimate counts as -30 dB.
 
     \b
     Examples:

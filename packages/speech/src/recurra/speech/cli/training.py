@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from recurra.core.cli import BudgetOption
+from recurra.core.errors import RecurraError
 
 
 def fetch_data(
@@ -37,6 +38,7 @@ def fetch_data(
 
 
 def mix(
+    context: typer.Context,
     output: Annotated[
         Path, typer.Argument(help="A new folder: noisy/ and clean/, or mixture/ and voices/.")
     ],
@@ -52,20 +54,42 @@ def mix(
         int | None, typer.Option(min=2, help="Mix so many voices, and no noise.")
     ] = None,
     items: Annotated[int, typer.Option(min=1, help="Mixtures in all, with --speakers.")] = 300,
+    seconds: Annotated[
+        float, typer.Option(min=0.5, help="Length of each mixture, with --speakers.")
+    ] = 6.0,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Make the mixtures of this plan.json again.")
+    ] = None,
 ) -> None:
     """Make mixtures with what is in them: the held-out sets, always the same.
 
     Those of speech and noise are in noisy/ and clean/; with --speakers, those of voices are in
-    mixture/ and voices/. index.csv says who speaks. There is no noise among voices.
+    mixture/ and voices/. index.csv says who speaks. There is no noise among voices. Their plan.json
+    has the clips of each mixture with places, gains and speeds; --plan makes the same samples of it
+    again.
 
     \b
     Examples:
       recurra-speech mix held-out/ --corpus sounds/
       recurra-speech mix two-voices/ --corpus sounds/ --speakers 2
+      recurra-speech mix long/ --corpus sounds/ --speakers 2 --items 10 --seconds 180
+      recurra-speech mix again/ --corpus sounds/ --plan two-voices/plan.json
     """
+    if plan is not None:
+        words = ("per_snr", "split", "seed", "speakers", "items", "seconds")
+        _refuse(context, words, "is for new mixtures; --plan says what is in its own")
+    elif speakers is None:
+        _refuse(context, ("items", "seconds"), "is for mixtures of voices; give --speakers too")
+    else:
+        _refuse(context, ("per_snr",), "is for mixtures with noise; --speakers has --items")
+
     from recurra.speech.data.corpora import Corpus
 
-    if speakers is None:
+    if plan is not None:
+        from recurra.speech.data.speaker_set import write_planned_set
+
+        made = write_planned_set(output, Corpus(corpus), plan)
+    elif speakers is None:
         from recurra.speech.data.held_out import HeldOutConfig, write_held_out_set
 
         config = HeldOutConfig(seed=seed, split=split, per_snr=per_snr)
@@ -74,12 +98,20 @@ def mix(
         from recurra.speech.data.speaker_mixing import SpeakerMixingConfig
         from recurra.speech.data.speaker_set import write_speaker_set
 
-        mixing = SpeakerMixingConfig(seed=seed, seconds=6.0, items=items, n_speakers=speakers)
+        mixing = SpeakerMixingConfig(seed=seed, seconds=seconds, items=items, n_speakers=speakers)
         made = write_speaker_set(output, Corpus(corpus), mixing.as_recorded(), split)
     typer.echo(
         f"wrote {made.folder}: {made.items} mixtures, {made.seconds / 60:.1f} minutes, "
         f"seed {made.seed}, SHA-256 {made.sha256}"
     )
+
+
+def _refuse(context: typer.Context, names: tuple[str, ...], reason: str) -> None:
+    """Refuse options that were given, by the names of their parameters."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise RecurraError(f"--{name.replace('_', '-')} {reason}")
 
 
 def train(
@@ -111,6 +143,7 @@ def train(
     """
     from recurra.core.cli import load_config
     from recurra.core.cli.yaml_file import read_mapping
+    from recurra.core.training import is_first_process
 
     limit = () if budget is None else (f"fit.max_minutes={budget!r}",)
     changes = (*(overrides or ()), *limit)
@@ -126,7 +159,7 @@ def train(
 
         result = train_enhancer(load_config(TrainConfig, config, changes), corpus, run_folder)
     for name in ("best", "last"):
-        if (result.folder / name).is_dir():
+        if is_first_process() and (result.folder / name).is_dir():
             typer.echo(f"wrote {result.folder / name}")
     if not result.finished:
         raise typer.Exit(130)

@@ -28,9 +28,14 @@ def at_speed(draw: Callable[[int], np.ndarray], length: int, speed: float) -> np
     """
     if speed == 1.0:
         return draw(length)
-    audio = draw(int(np.ceil(length * speed)) + 1)
+    audio = draw(samples_at_speed(length, speed))
     played = soxr.resample(audio, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
     return np.ascontiguousarray(played[:length])
+
+
+def samples_at_speed(length: int, speed: float) -> int:
+    """How many samples `at_speed` needs to give `length`."""
+    return length if speed == 1.0 else int(np.ceil(length * speed)) + 1
 
 
 def draw_equaliser(rng: np.random.Generator, most_db: float) -> Callable[[np.ndarray], np.ndarray]:

@@ -181,7 +181,13 @@ class Corpus:
         if not indexes:
             raise RecurraError(f"{self.folder}: no clips there; run `recurra-speech data fetch`")
         self.clips = [Clip(**fields) for index in indexes for fields in index["clips"]]
+        self._by_name = {(clip.package, clip.path): clip for clip in self.clips}
         self._arrays: dict[str, np.ndarray] = {}
+
+    def digest(self) -> str:
+        """What there is to draw from, in 16 hexadecimal digits: the clips and their places."""
+        clips = json.dumps([asdict(clip) for clip in self.clips])
+        return hashlib.sha256(clips.encode()).hexdigest()[:16]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_arrays": {}}
@@ -189,6 +195,20 @@ class Corpus:
     def select(self, split: Split, role: Literal["speech", "noise"]) -> list[Clip]:
         """The clips of one split and role, in a fixed order."""
         return [clip for clip in self.clips if clip.split == split and clip.role == role]
+
+    def find(self, package: str, path: str) -> Clip:
+        """The clip that was made of a file of a package.
+
+        Raises:
+            RecurraError: there is none.
+        """
+        try:
+            return self._by_name[package, path]
+        except KeyError:
+            raise RecurraError(
+                f"{self.folder}: no clip {path!r} of the package {package!r}; "
+                "give the corpus that has it"
+            ) from None
 
     def read(self, clip: Clip, start: int = 0, length: int | None = None) -> np.ndarray:
         """Samples of a clip.

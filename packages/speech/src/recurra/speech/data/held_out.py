@@ -15,6 +15,7 @@ from recurra.speech.data.corpora import Corpus
 from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.manifest import Split
 from recurra.speech.data.mixing import keep_headroom, scale_to, scale_to_active
+from recurra.speech.data.new_folder import new_folder
 from recurra.speech.data.sources import MIN_SOUNDING, NoiseSource, SpeechSource, sounding_share
 from recurra.speech.data.synthetic_noise import babble, draw_computed
 
@@ -156,17 +157,18 @@ def write_held_out_set(
     """
     config = config or HeldOutConfig()
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise RecurraError(f"{folder}: is not empty; give a new folder")
-    for part in ("noisy", "clean"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     digest, count, samples = hashlib.sha256(), 0, 0
-    with (folder / "index.csv").open("w", newline="", encoding="utf-8") as out:
+    with (
+        new_folder(folder) as place,
+        (place / "index.csv").open("w", newline="", encoding="utf-8") as out,
+    ):
+        for part in ("noisy", "clean"):
+            (place / part).mkdir()
         rows = csv.writer(out)
         rows.writerow(["name", "snr_db", "kind", "voice", "noise_source", "seconds"])
         for item in held_out_set(corpus, config):
             for part, audio in (("noisy", item.noisy), ("clean", item.clean)):
-                soundfile.write(folder / part / f"{item.name}.wav", audio, SAMPLE_RATE, "PCM_16")
+                soundfile.write(place / part / f"{item.name}.wav", audio, SAMPLE_RATE, "PCM_16")
             seconds = len(item.noisy) / SAMPLE_RATE
             rows.writerow(
                 [item.name, item.snr_db, item.kind, item.voice, item.noise_source, f"{seconds:.3f}"]

@@ -33,6 +33,23 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
+class PlacedClip:
+    """A clip, by its names, in a piece of speech.
+
+    Attributes:
+        package: of the clip.
+        path: of its file in the package.
+        position: sample of the piece at which the clip begins; before the piece where negative.
+        gain: factor of its samples.
+    """
+
+    package: str
+    path: str
+    position: int
+    gain: float
+
+
+@dataclass(frozen=True)
 class Drawn:
     """Audio (T,) float32 with the voice or kind and the package that it comes from."""
 
@@ -59,24 +76,26 @@ class SpeechSource:
         return _choose(rng, self._names, weights)
 
     def draw(self, rng: np.random.Generator, length: int, *, voice: str | None = None) -> Drawn:
-        """`length` samples of one voice: clips in random order, with pauses between them.
-
-        It begins in the middle of a clip or in a pause, as a piece cut out of a recording does.
-        """
+        """`length` samples of one voice, as `place` has them."""
         voice = voice or self.draw_voice(rng)
+        audio = lay(self._corpus, self.place(rng, length, voice), length)
+        return Drawn(audio, voice, self.voices[voice][0].package)
+
+    def place(self, rng: np.random.Generator, length: int, voice: str) -> list[PlacedClip]:
+        """Clips of a voice in random order for `length` samples, with pauses between them.
+
+        They begin in the middle of a clip or in a pause, as a piece cut out of a recording does.
+        """
         clips = self.voices[voice]
-        out = np.zeros(length, dtype=np.float32)
+        placed = []
         clip = clips[rng.integers(len(clips))]
-        package = clip.package
         position = -int(rng.integers(clip.length)) if rng.random() < 0.5 else _gap(rng, clip)
         while position < length:
-            skip = max(-position, 0)
-            sound = self._corpus.read(clip, skip, length - position - skip)
-            gain = 10 ** (rng.uniform(-LEVEL_CHANGE_DB, LEVEL_CHANGE_DB) / 20)
-            out[position + skip : position + skip + len(sound)] = sound * np.float32(gain)
+            gain = float(10 ** (rng.uniform(-LEVEL_CHANGE_DB, LEVEL_CHANGE_DB) / 20))
+            placed.append(PlacedClip(clip.package, clip.path, position, gain))
             position += clip.length + _gap(rng, clip)
             clip = clips[rng.integers(len(clips))]
-        return Drawn(out, voice, package)
+        return placed
 
 
 class NoiseSource:
@@ -122,6 +141,22 @@ class NoiseSource:
             out[position : position + len(sound)] = sound * np.float32(gain)
             position += len(sound) + int(rng.exponential(EVENT_GAP_SECONDS) * SAMPLE_RATE)
         return out
+
+
+def lay(corpus: Corpus, placed: Sequence[PlacedClip], length: int) -> np.ndarray:
+    """Put clips into `length` samples of silence, cut where they reach beyond: (length,) float32.
+
+    Raises:
+        RecurraError: the corpus lacks a clip.
+    """
+    out = np.zeros(length, dtype=np.float32)
+    for piece in placed:
+        clip = corpus.find(piece.package, piece.path)
+        skip = max(-piece.position, 0)
+        sound = corpus.read(clip, skip, max(length - piece.position - skip, 0))
+        begin = piece.position + skip
+        out[begin : begin + len(sound)] += sound * np.float32(piece.gain)
+    return out
 
 
 def sounding_share(audio: np.ndarray) -> float:

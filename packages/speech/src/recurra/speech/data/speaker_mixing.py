@@ -3,7 +3,6 @@
 Everything about a mixture follows from (seed, epoch, index), as for `mixing`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -13,12 +12,14 @@ from torch.utils.data import Dataset
 
 from recurra.core.errors import RecurraError
 from recurra.core.training import Draw
-from recurra.speech.data.augmentation import at_speed
+from recurra.speech.data.augmentation import samples_at_speed
 from recurra.speech.data.corpora import Corpus
-from recurra.speech.data.filtering import SAMPLE_RATE, filter_gain
+from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.manifest import Split
-from recurra.speech.data.mixing import HEADROOM, scale_to_active
-from recurra.speech.data.sources import SpeechSource, sounding_share
+from recurra.speech.data.mixing import HEADROOM
+from recurra.speech.data.mixture_plan import MixturePlan, VoicePlan, cut_band, scaled, speak
+from recurra.speech.data.sources import PlacedClip, SpeechSource, sounding_share
+from recurra.speech.data.speech_level import active_power, gain_to
 
 _TRIES = 8
 DISTINCT_SPEEDS = 1.25
@@ -74,12 +75,16 @@ class SpeakerMixingConfig:
 
 @dataclass(frozen=True)
 class SpeakerMixture:
-    """A mixture (T,) and its voices (S, T), which add up to it, with their names and speeds."""
+    """A mixture (T,) and its voices (S, T), which add up to it, with the plan that makes them."""
 
     mixture: np.ndarray
     voices: np.ndarray
-    names: tuple[str, ...]
-    speeds: tuple[float, ...]
+    plan: MixturePlan
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the voices."""
+        return tuple(voice.voice for voice in self.plan.voices)
 
 
 class SpeakerMixtures(Dataset):
@@ -93,6 +98,7 @@ class SpeakerMixtures(Dataset):
                 fewer of one voice.
         """
         self.config = config
+        self._corpus = corpus
         self.speech = SpeechSource(corpus, split)
         self.length = round(config.seconds * SAMPLE_RATE)
         n_speakers = config.n_speakers
@@ -124,20 +130,26 @@ class SpeakerMixtures(Dataset):
         config = self.config
         level_db = rng.uniform(*config.level_db)
         speakers = self._draw_speakers(rng)
-        spoken = [self._speak(rng, name, speed) for name, speed in speakers]
+        clips, spoken = zip(*(self._speak(rng, *speaker) for speaker in speakers), strict=True)
+        band_hertz = None
         if rng.random() < config.band_share:
-            gain = _low_pass(np.exp(rng.uniform(*np.log(config.band_hertz))))
-            spoken = [filter_gain(audio, gain) for audio in spoken]
-        voices = np.stack(
-            [
-                scale_to_active(audio, level_db + rng.uniform(-config.spread_db, config.spread_db))
-                for audio in spoken
-            ]
-        )
+            band_hertz = float(np.exp(rng.uniform(*np.log(config.band_hertz))))
+            spoken = cut_band(spoken, band_hertz)
+        gains = [
+            gain_to(
+                active_power(audio), level_db + rng.uniform(-config.spread_db, config.spread_db)
+            )
+            for audio in spoken
+        ]
+        voices = scaled(spoken, gains)
         mixture = voices.sum(axis=0)
-        scale = np.float32(min(1.0, HEADROOM / np.abs(mixture).max()))
-        names, speeds = zip(*speakers, strict=True)
-        return SpeakerMixture(mixture * scale, voices * scale, names, speeds)
+        scale = float(min(1.0, HEADROOM / np.abs(mixture).max()))
+        planned = tuple(
+            VoicePlan(name, speed, gain, tuple(placed))
+            for (name, speed), gain, placed in zip(speakers, gains, clips, strict=True)
+        )
+        plan = MixturePlan(self.length, band_hertz, scale, planned)
+        return SpeakerMixture(mixture * np.float32(scale), voices * np.float32(scale), plan)
 
     def _draw_speakers(self, rng: np.random.Generator) -> list[tuple[str, float]]:
         """The voices of a mixture and their speeds, no two of them alike."""
@@ -158,27 +170,19 @@ class SpeakerMixtures(Dataset):
             return 1.0
         return float(np.exp(rng.uniform(*np.log(self.config.voice_speed))))
 
-    def _speak(self, rng: np.random.Generator, name: str, speed: float) -> np.ndarray:
-        """Speech of a voice (T,), drawn again while it says too little."""
+    def _speak(
+        self, rng: np.random.Generator, name: str, speed: float
+    ) -> tuple[list[PlacedClip], np.ndarray]:
+        """Clips of a voice and their sound (T,), drawn again while it says too little."""
         for _ in range(_TRIES):
-            audio = at_speed(
-                lambda length: self.speech.draw(rng, length, voice=name).audio, self.length, speed
-            )
+            placed = self.speech.place(rng, samples_at_speed(self.length, speed), name)
+            audio = speak(placed, self._corpus, self.length, speed)
             if sounding_share(audio) >= self.config.least_speaking:
                 break
-        return audio
+        return placed, audio
 
 
 def _differ(one: tuple[str, float], other: tuple[str, float]) -> bool:
     """Whether two (voice, speed) are not taken for one speaker."""
     speeds = sorted((one[1], other[1]))
     return one[0] != other[0] or speeds[1] >= DISTINCT_SPEEDS * speeds[0]
-
-
-def _low_pass(cutoff: float) -> Callable[[np.ndarray], np.ndarray]:
-    """The gain over frequency (Hz) of a Butterworth filter of order 8, 3 dB down at `cutoff`."""
-
-    def gain(hertz: np.ndarray) -> np.ndarray:
-        return np.asarray((1 + (hertz / cutoff) ** 16) ** -0.5)
-
-    return gain

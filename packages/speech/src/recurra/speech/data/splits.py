@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from recurra.core.errors import RecurraError
 from recurra.speech.data.corpora import Clip, Corpus
-from recurra.speech.data.manifest import Split
+from recurra.speech.data.manifest import Role, Split
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -40,7 +40,7 @@ def voices(corpus: Corpus, split: Split) -> dict[str, list[Clip]]:
     """
     found = by_label(corpus.select(split, "speech"))
     if not found:
-        raise SplitError(f"{corpus.folder}: no speech for the split {split!r}")
+        raise _missing(corpus, split, "speech")
     return found
 
 
@@ -52,8 +52,16 @@ def noises(corpus: Corpus, split: Split) -> dict[str, list[Clip]]:
     """
     found = by_label(corpus.select(split, "noise"))
     if not found:
-        raise SplitError(f"{corpus.folder}: no noise for the split {split!r}")
+        raise _missing(corpus, split, "noise")
     return found
+
+
+def _missing(corpus: Corpus, split: str, role: Role) -> SplitError:
+    """An error that names the splits that there are."""
+    there = [name for name in SPLITS if corpus.select(name, role)] or ["none"]
+    return SplitError(
+        f"{corpus.folder}: no {role} for the split {split!r}; there are {', '.join(there)}"
+    )
 
 
 def check_apart(corpus: Corpus) -> None:

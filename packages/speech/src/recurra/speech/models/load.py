@@ -1,5 +1,6 @@
 """Any model of this package by its name, folder or Hub id: what it is stands in its config."""
 
+import shlex
 from pathlib import Path
 
 from recurra.core.errors import RecurraError
@@ -15,6 +16,9 @@ _ENHANCING = (Frcrn, MossFormer2Se)
 _SEPARATING = (MossFormer2Ss,)
 _UPSAMPLING = (MossFormer2Sr,)
 _WEIGHTS = "recurra.speech.weights"
+_POINTER = "last_best_checkpoint"  # names the file that training found best
+# By these `import-checkpoint` finds the other files of a folder.
+_WHOLE_FOLDERS = {_POINTER, "encoder.ckpt", "masknet.ckpt", "decoder.ckpt"}
 
 
 def load_enhancing(name_or_path: str | Path) -> EnhancingModel:
@@ -54,8 +58,46 @@ def load_any(name_or_path: str | Path) -> Model:
         RecurraError: there is no such model, or it is of a kind that this version does not know.
         CheckpointError: its files do not fit together.
     """
-    folder = resolve(name_or_path, shipped_in=_WEIGHTS)
+    folder = find_folder(name_or_path)
     return model_class(folder).from_pretrained(folder)
+
+
+def find_folder(name_or_path: str | Path) -> Path:
+    """Find the folder of a model by a shipped name, its path, or an id of the Hub.
+
+    Raises:
+        RecurraError: there is no such model; of an official checkpoint the message says how it
+            becomes one.
+    """
+    try:
+        return resolve(name_or_path, shipped_in=_WEIGHTS)
+    except RecurraError as error:
+        given = _official_checkpoint(Path(name_or_path).expanduser())
+        if not given:
+            raise
+        raise RecurraError(
+            f"{name_or_path} is an official checkpoint; make a model folder of it: "
+            f"recurra-speech import-checkpoint {shlex.join(map(str, given))} -o DIR"
+        ) from error
+
+
+def _official_checkpoint(path: Path) -> list[Path]:
+    """What `import-checkpoint` takes of a file, or of a folder that is no model; empty if nothing.
+
+    Only names are looked at.
+    """
+    if path.is_file():
+        return [path] if _has_checkpoint_name(path) else []
+    if not path.is_dir() or (path / "config.json").exists():
+        return []
+    files = sorted(entry for entry in path.iterdir() if _has_checkpoint_name(entry))
+    if any(entry.name in _WHOLE_FOLDERS for entry in files):
+        return [path]
+    return files if len(files) <= 2 else [path / "FILE"]
+
+
+def _has_checkpoint_name(path: Path) -> bool:
+    return path.name.startswith(_POINTER) or path.suffix in {".pt", ".ckpt"}
 
 
 def model_class(folder: Path) -> type[Model]:
@@ -73,7 +115,7 @@ def model_class(folder: Path) -> type[Model]:
 
 
 def _load(name_or_path: str | Path, wanted: tuple[type[Pretrained], ...], purpose: str):
-    folder = resolve(name_or_path, shipped_in=_WEIGHTS)
+    folder = find_folder(name_or_path)
     found = model_class(folder)
     if found not in wanted:
         kinds = " or ".join(model.kind for model in wanted)

@@ -9,11 +9,26 @@ from pathlib import Path
 from torch import Tensor
 
 from recurra.core.errors import CheckpointError, RecurraError
-from recurra.core.pretrained import Pretrained, check_replaceable, read_foreign
+from recurra.core.pretrained import (
+    Pretrained,
+    check_replaceable,
+    download,
+    is_hub_id,
+    read_foreign,
+)
 from recurra.speech.models import frcrn_official, mossformer2_official, mossformer2_sr_official
 
 _THREE_FILES = ("encoder", "masknet", "decoder")
+_ENDINGS = (".pt", ".pth", ".ckpt")
+_HUB_FILES = ("last_best_checkpoint*", "*.pt", "*.ckpt")
 _WRAPPERS = ("model", "mossformer", "generator")
+_LAYOUTS = (
+    "FRCRN_SE_16K",
+    "MossFormer2_SE_48K",
+    "MossFormer2_SS_16K",
+    "MossFormer2_SR_48K (two files)",
+    "MossFormer2 (three files)",
+)
 _PAPERS_RATE = 8000  # of the separators that come in three files
 _CARD = """# {kind}, imported
 
@@ -55,7 +70,9 @@ def import_official(
     Args:
         checkpoint: the file that torch.save wrote, bare or under the key "model"; the two files of
             `MossFormer2_SR_48K`, `_m.pt` and `_g.pt`; the folder in which `last_best_checkpoint`
-            names it or them; or the folder of `encoder.ckpt`, `masknet.ckpt` and `decoder.ckpt`.
+            names it or them; the folder of `encoder.ckpt`, `masknet.ckpt` and `decoder.ckpt`; or an
+            id of the Hugging Face Hub for one of these folders, such as
+            `alibabasglab/MossFormer2_SE_48K`.
         folder: new, empty, or an earlier model folder, which is replaced.
         sample_rate: that a separator was trained at, in Hz: its tensors do not tell. None is 8000
             for those three files, else 16000.
@@ -64,7 +81,7 @@ def import_official(
 
     Raises:
         CheckpointError: it is not there, not such a checkpoint, damaged or incomplete.
-        RecurraError: `folder` holds something else.
+        RecurraError: `folder` holds something else, or the Hub has no such thing.
     """
     check_replaceable(Path(folder))
     given = [Path(checkpoint)] if isinstance(checkpoint, str | Path) else list(checkpoint)
@@ -100,7 +117,12 @@ def _build(
         layout = "MossFormer2_SS_16K" if "mask_net" in first_words else "MossFormer2 (three files)"
         build = mossformer2_official.separator
         return layout, *build(tensors, sample_rate=sample_rate, masking=masking)
-    return "FRCRN_SE_16K", *frcrn_official.network(tensors)
+    if first_words & {"unet", "unet2", "stft", "istft"}:
+        return "FRCRN_SE_16K", *frcrn_official.network(tensors)
+    raise CheckpointError(
+        f"is of no layout that is known; known are {', '.join(_LAYOUTS)}; its tensors begin with "
+        f"{', '.join(sorted(first_words)[:5])}"
+    )
 
 
 def _makes_what_it_is_given(tensors: dict[str, Tensor]) -> bool:
@@ -114,7 +136,10 @@ def _makes_what_it_is_given(tensors: dict[str, Tensor]) -> bool:
 
 
 def _files(checkpoint: Path) -> Sequence[Path]:
-    """Find the files of a checkpoint: itself, or what a folder names."""
+    """Find the files of a checkpoint: itself, or what a folder, here or on the Hub, names."""
+    name = checkpoint.as_posix()
+    if not checkpoint.exists() and checkpoint.suffix not in _ENDINGS and is_hub_id(name):
+        checkpoint = download(name, _HUB_FILES)
     if not checkpoint.is_dir():
         return [checkpoint]
     three = [checkpoint / f"{part}.ckpt" for part in _THREE_FILES]
