@@ -70,7 +70,7 @@ def bench(
     \b
     Examples:
       recurra-speech bench
-      recurra-speech bench frcrn-small MossFormer2_SE_48K/ --threads 1 --json
+      recurra-speech bench frcrn-small mossformer2-se --threads 1 --json
     """
     from dataclasses import asdict
 

@@ -64,7 +64,7 @@ def separate(
     Examples:
       recurra-speech separate meeting.wav
       recurra-speech separate interviews/ -o apart/ --speakers 2
-      recurra-speech separate call.m4a -o apart/ --model MossFormer2_SS_16K/
+      recurra-speech separate call.m4a -o apart/ --model mossformer2-ss
       recurra-speech separate - --output multichannel < mixture.wav > voices.wav
     """
     from recurra.core.cli import jobs_each
