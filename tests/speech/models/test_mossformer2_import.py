@@ -152,7 +152,7 @@ def without(tensors, name):
             lambda t: t | {"mask_net.pos_enc.inv_freq": torch.ones(12)},
             "inv_freq holds other positions",
         ),
-        (lambda t: {"enc.conv1d.weight": t["enc.conv1d.weight"]}, "not an FRCRN_SE_16K"),
+        (lambda t: {"enc.conv1d.weight": t["enc.conv1d.weight"]}, "is of no layout that is"),
     ],
     ids=["missing", "unknown", "shape", "no filters", "axes", "positions", "half"],
 )
