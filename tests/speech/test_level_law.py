@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.speech.shipped import shipped
 
-from recurra.core.pretrained import shipped_names
 from recurra.speech.audio import read_audio
 from recurra.speech.data.speech_level import active_level_db
 from recurra.speech.enhancer import Enhancer
@@ -21,7 +21,7 @@ CLEAN = Path(__file__).resolve().parents[2] / "examples" / "clean.wav"
 RATE = 16000
 LEVELS_DB = [-40, -26, -12, -3]
 LAW_DB = 0.5
-SHIPPED = shipped_names(Frcrn.shipped_in)
+SHIPPED = list(shipped(Frcrn.kind))
 
 
 @pytest.fixture(scope="module")

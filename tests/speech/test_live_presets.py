@@ -8,8 +8,8 @@ import io
 import numpy as np
 import pytest
 import torch
+from tests.speech.shipped import shipped
 
-from recurra.core.pretrained import read_config, resolve, shipped_names
 from recurra.speech.enhancer import Enhancer
 from recurra.speech.info import describe
 from recurra.speech.live import clean_pipe
@@ -19,11 +19,7 @@ from recurra.speech.stream import EnhancerStream
 MOST_SECONDS = 0.060
 RATES = [16000, 48000, 44100, 8000]
 UNTRAINED = "untrained"
-SHIPPED = [
-    name
-    for name in shipped_names(Frcrn.shipped_in)
-    if read_config(resolve(name, shipped_in=Frcrn.shipped_in))["causal"]
-]
+SHIPPED = [name for name, config in shipped(Frcrn.kind).items() if config["causal"]]
 
 
 @pytest.fixture(scope="module", params=[UNTRAINED, *SHIPPED])
