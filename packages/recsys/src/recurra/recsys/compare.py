@@ -8,6 +8,7 @@ from recurra.core.cli import print_json
 from recurra.core.errors import RecurraError
 from recurra.recsys.baselines import BASELINES
 from recurra.recsys.data import LogColumns, read_log, split_log
+from recurra.recsys.item_features import FeatureColumns
 from recurra.recsys.judging import judge
 from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.recipes import RECIPES
@@ -22,7 +23,7 @@ from recurra.recsys.report import (
     write_users,
 )
 from recurra.recsys.train import TrainConfig, train
-from recurra.recsys.train_log import tell
+from recurra.recsys.train_log import learnt_features, tell, tell_of_features
 
 
 def compare(
@@ -31,6 +32,7 @@ def compare(
     names: Sequence[str] | None,
     recipes: dict[str, TrainConfig],
     run_folder: Path,
+    about: FeatureColumns | None = None,
     *,
     split_by: str = "leave-one-out",
     filter_seen: bool = True,
@@ -46,6 +48,7 @@ def compare(
         names: of `recipes` and of rules; None: all recipes, and the rules that cost seconds.
         recipes: trainings by name.
         run_folder: each training keeps its state under its name there, and goes on from it.
+        about: features of the items, which every network learns.
         split_by: see `split_log`.
         filter_seen: see `Holdout`.
         users: a .parquet file for the results of each user.
@@ -64,13 +67,15 @@ def compare(
         known = ", ".join([*recipes, *BASELINES])
         raise RecurraError(f"no model {unknown[0]!r}; known are {known}")
     log, report = read_log(path, columns)
+    features = None if about is None else about.read(log)
     split = split_log(log, split_by, path, filter_seen=filter_seen)
     tell(path, log, report)
+    tell_of_features(about, features)
     rows = judge_baselines(split, None if names is None else [n for n in names if n in BASELINES])
     for name in recipes if names is None else [n for n in names if n in RECIPES]:
         say(f"{name}:")
         start = time.process_time()
-        model, result = train(split, recipes[name], run_folder / name)
+        model, result = train(split, recipes[name], run_folder / name, features=features)
         if not result.finished:
             return False
         seconds = time.process_time() - start
@@ -80,7 +85,7 @@ def compare(
     if picture is not None:
         plot(rows, split, picture)
     if json:
-        print_json({"split": split_by, **document(rows, split)})
+        print_json({"split": split_by, **learnt_features(features), **document(rows, split)})
     else:
         show(rows, split)
     return True
