@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from recurra.core.kernels import linear_cross_entropy
 from recurra.core.kernels.linear_cross_entropy.fast import BLOCK
@@ -130,23 +130,38 @@ def test_autocast_changes_nothing() -> None:
         assert torch.equal(linear_cross_entropy(*given, targets), expected)
 
 
-class Largest(TorchDispatchMode):
-    """Remembers the size of the largest tensor that an operation gave."""
+class Calls(TorchFunctionMode):
+    """Remembers the operations, and the size of the largest tensor that one gave."""
 
-    numel = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.names, self.largest = set(), 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
+        self.names.add(getattr(func, "__name__", ""))
         if isinstance(result, Tensor):
-            self.numel = max(self.numel, result.numel())
+            self.largest = max(self.largest, result.numel())
         return result
 
 
 def test_no_more_than_one_block_of_scores_is_in_memory() -> None:
     given, targets = draw(4 * BLOCK, 100, 4)
-    with Largest() as largest:
-        with_gradients(linear_cross_entropy, given, targets)
-    assert largest.numel == BLOCK * 100
+    found = []
+    for backend in ("fast", "reference"):
+        with Calls() as calls:
+            with_gradients(linear_cross_entropy, given, targets, backend=backend)
+        found.append(calls.largest)
+    assert found == [BLOCK * 100, 4 * BLOCK * 100]
+
+
+def test_gradients_that_nobody_asks_for_are_not_made() -> None:
+    given, targets = draw(3, 5, 4)
+    leaves = [x.requires_grad_() for x in given]
+    for asked in (False, True):
+        with torch.set_grad_enabled(asked), Calls() as calls:
+            linear_cross_entropy(*leaves, targets)
+        assert ("mm" in calls.names) == asked
 
 
 @pytest.mark.parametrize(

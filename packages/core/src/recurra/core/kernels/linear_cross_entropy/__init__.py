@@ -59,8 +59,10 @@ def linear_cross_entropy(
             from recurra.core.kernels.linear_cross_entropy import triton
 
             return triton.linear_cross_entropy(hidden, table, bias, targets)
-        run = reference if backend == "reference" else fast
-        return run.linear_cross_entropy(*(z.to(dtype) for z in (hidden, table, bias)), targets)
+        x, rows, offsets = (z.to(dtype) for z in (hidden, table, bias))
+        if backend == "reference":
+            return reference.linear_cross_entropy(x, rows, offsets, targets)
+        return fast.linear_cross_entropy(x, rows, offsets, targets)
 
 
 def _check(hidden: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor) -> None:

@@ -18,7 +18,9 @@ BLOCK = 256  # positions whose scores are in memory at once
 
 def linear_cross_entropy(hidden: Tensor, table: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of hidden (M, C), table (V, C), bias (V,) and targets (M,)."""
-    loss: Tensor = _Blockwise.apply(hidden, table, bias, targets)  # type: ignore[no-untyped-call]
+    given = (hidden, table, bias)
+    needed = torch.is_grad_enabled() and any(z.requires_grad for z in given)
+    loss: Tensor = _Blockwise.apply(*given, targets, needed)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -26,9 +28,10 @@ class _Blockwise(torch.autograd.Function):
     """The loss, whose gradients are there before they are asked for."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor, targets: Tensor, needed: bool
+    ) -> Tensor:
         total = hidden.new_zeros(())
-        needed = any(ctx.needs_input_grad)
         grads = [torch.zeros_like(x) for x in (hidden, table, bias)] if needed else []
         share = 1 / max(len(hidden), 1)
         memory = hidden.new_empty(min(BLOCK, len(hidden)), len(table))  # of one block, used again
@@ -53,8 +56,8 @@ class _Blockwise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         hidden, table, bias, targets, *grads = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (*differentiable_gradients(hidden, table, bias, targets, grad), None)
-        return (*(grad * found for found in grads), None)
+            return (*differentiable_gradients(hidden, table, bias, targets, grad), None, None)
+        return (*(grad * found for found in grads), None, None)
 
 
 def differentiable_gradients(
@@ -63,7 +66,7 @@ def differentiable_gradients(
     """Return the gradients to hidden, table and bias as functions of them, by the reference."""
 
     def run(*views: Tensor) -> tuple[Tensor]:
-        exact = (z.to(grad.dtype) for z in views)
-        return (reference.linear_cross_entropy(*exact, targets),)
+        x, rows, offsets = (z.to(grad.dtype) for z in views)
+        return (reference.linear_cross_entropy(x, rows, offsets, targets),)
 
     return differentiable(run, (hidden, table, bias), (grad,))
