@@ -66,6 +66,19 @@ def test_scores_beyond_the_range_of_exp_and_items_taken_out() -> None:
     assert_near(found, results(run, given, backend="fast"), 1e-5)
 
 
+def test_a_position_alone_has_the_loss_and_the_gradient_that_it_has_among_others() -> None:
+    given, targets = problem(66, 40, 3), torch.arange(66) % 40
+
+    def sum_of(*rows: int) -> list[Tensor]:
+        hidden = given["hidden"][list(rows)].requires_grad_()
+        at = (hidden, given["table"], given["bias"], targets[list(rows)])
+        loss = linear_cross_entropy(*at, backend="triton") * len(rows)
+        return [loss, *torch.autograd.grad(loss, hidden)]
+
+    without, among, alone = sum_of(*range(65)), sum_of(*range(66)), sum_of(65)
+    assert_near([among[0] - without[0], among[1][-1:]], alone, 2e-5)  # a difference of large sums
+
+
 def test_rows_of_other_tensors_and_one_gradient_alone() -> None:
     """Neither strides nor an offset matter, and a table that learns nothing has no gradient."""
     given, wide = problem(5, 40, 3), random(50, 6, seed=3)
