@@ -1,9 +1,10 @@
 """Random inputs of the core's kernels, for `kernels.py` and `kernels_on_gpu.py`.
 
-They are drawn on torch's default device, in float32, and so that states stay bounded.
+They are drawn on torch's default device, in float32, and so that states stay bounded; what has
+gradients are the floating ones.
 """
 
-from torch import Tensor, rand, randn
+from torch import Tensor, rand, randint, randn
 from torch.nn import functional
 
 Tensors = tuple[Tensor, ...]
@@ -62,3 +63,8 @@ def fir(b: int, t: int, c: int, k: int, m: int) -> Tensors:
 def fft_conv(b: int, t: int, c: int, k: int) -> Tensors:
     """Return x and a kernel of k steps."""
     return randn(b, t, c), randn(k, c) / k
+
+
+def linear_cross_entropy(m: int, c: int, v: int) -> Tensors:
+    """Return hidden, a table, a bias and targets."""
+    return randn(m, c), randn(v, c) / c**0.5, randn(v) / 8, randint(v, (m,))

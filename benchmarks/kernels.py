@@ -82,6 +82,11 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return y.transpose(1, 2)
 
 
+def whole_cross_entropy(hidden: Tensor, table: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Make all scores, then PyTorch's cross-entropy of them."""
+    return functional.cross_entropy(functional.linear(hidden, table, bias), targets)
+
+
 def ssd_loop(x: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """Run state-space duality step by step; products are faster here than the reference's."""
     state = x.new_zeros(x.shape[0], x.shape[2], x.shape[3], b.shape[3])
@@ -137,6 +142,12 @@ TABLES = {
         MATRICES,
         kernel_inputs.gated_linear_attention,
         ours_and_loop(kernels.gated_linear_attention),
+    ),
+    "linear_cross_entropy": Table(
+        "(M, C, V)",
+        [(1280, 64, 3416), (1280, 64, 20_000)],
+        kernel_inputs.linear_cross_entropy,
+        {"ours": kernels.linear_cross_entropy, "whole matrix": whole_cross_entropy},
     ),
     "linear_scan": Table(
         "(B, T, D)",

@@ -4,7 +4,8 @@
 
 does this where PyTorch sees a GPU. A time is the median of the runs that fit in 100 ms, after a
 warm-up; rates follow from the counts of bytes and FLOPs in the kernels' docstrings. Other packages
-are measured where they are installed: `uv pip install flashrnn flash-linear-attention`.
+are measured where they are installed: `uv pip install flashrnn flash-linear-attention
+cut-cross-entropy`.
 """
 
 import statistics
@@ -105,6 +106,18 @@ def their_flashrnn(wx: Tensor, r: Tensor, b: Tensor, *, backend: str) -> Tensor:
     return flashrnn(wx, r, b, function="lstm", backend=backend, dtype="float32")[0][0]
 
 
+def their_cross_entropy(hidden: Tensor, table: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Run the package cut-cross-entropy in 16 bits, without a bias, nothing left out."""
+    from cut_cross_entropy import linear_cross_entropy
+
+    return linear_cross_entropy(hidden.bfloat16(), table.bfloat16(), targets, impl="cce_exact")
+
+
+def whole_cross_entropy(hidden: Tensor, table: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Make all scores, then PyTorch's cross-entropy of them."""
+    return nn.functional.cross_entropy(nn.functional.linear(hidden, table, bias), targets)
+
+
 MATRICES = [(8, 4096, 32, 64)]
 TABLES = {
     "delta_rule": Table(
@@ -158,6 +171,20 @@ TABLES = {
         3,
         "GB/s",
         {"fla": {"fla gla": fla_gla}},
+    ),
+    "linear_cross_entropy": Table(
+        "(M, C, V)",
+        [(5120, 64, 100_000), (5120, 128, 100_000)],
+        kernel_inputs.linear_cross_entropy,
+        {
+            "ours": kernels.linear_cross_entropy,
+            "portable": partial(kernels.linear_cross_entropy, backend="fast"),
+            "whole matrix": whole_cross_entropy,
+        },
+        lambda m, c, v: 2 * m * c * v,
+        5,  # the scores once more for each of two gradients
+        "TFLOP/s",
+        {"cut_cross_entropy": {"their exact, bf16": their_cross_entropy}},
     ),
     "linear_scan": Table(
         "(B, T, D)",

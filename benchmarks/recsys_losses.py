@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from recurra.core.cli import print_table
 from recurra.core.memory import peak_memory
-from recurra.recsys.losses import blockwise_cross_entropy
+from recurra.recsys.losses import linear_cross_entropy
 
 POSITIONS, WIDTH, REPEATS = 5120, 64, 2
 
@@ -60,7 +60,7 @@ def measure(way: str, items: int, path: Path) -> dict[str, float]:
     hidden, table = torch.randn(POSITIONS, WIDTH), torch.randn(items, WIDTH) / WIDTH**0.5
     bias, targets = torch.randn(items) / 8, torch.randint(items, (POSITIONS,))
     leaves = [x.requires_grad_() for x in (hidden, table, bias)]
-    blockwise_cross_entropy(hidden[:8], table[:8], bias[:8], targets[:8] % 8).backward()
+    linear_cross_entropy(hidden[:8], table[:8], bias[:8], targets[:8] % 8).backward()
     before, seconds = peak_memory() or 0.0, []
     for _ in range(REPEATS):
         for leaf in leaves:
@@ -77,7 +77,7 @@ def measure(way: str, items: int, path: Path) -> dict[str, float]:
 def loss_of(way: str, hidden: Tensor, table: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """The same loss by the whole matrix of scores, or in blocks of positions."""
     if way == "blocks":
-        return blockwise_cross_entropy(hidden, table, bias, targets)
+        return linear_cross_entropy(hidden, table, bias, targets)
     return functional.cross_entropy(functional.linear(hidden, table, bias), targets)
 
 

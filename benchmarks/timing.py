@@ -17,7 +17,8 @@ def timed(
         way(*inputs)
 
     def forward_and_backward() -> None:
-        way(*(x.detach().requires_grad_() for x in inputs)).sum().backward()
+        leaves = (x.detach().requires_grad_(x.is_floating_point()) for x in inputs)
+        way(*leaves).sum().backward()
 
     return forward_and_backward if backward else forward
 

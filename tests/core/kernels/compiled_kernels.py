@@ -29,6 +29,7 @@ from recurra.core.kernels.flashrnn import CELLS
 from recurra.core.kernels.flashrnn import triton as flashrnn
 from recurra.core.kernels.flashrnn.on_chip import LARGEST_HEAD, fits
 from recurra.core.kernels.gated_linear_attention import triton as gated_linear_attention
+from recurra.core.kernels.linear_cross_entropy import triton as linear_cross_entropy
 from recurra.core.kernels.linear_scan import triton as linear_scan
 from recurra.core.kernels.mixed_chunk_attention import triton as mixed_chunk_attention
 from recurra.core.kernels.prefix_attention import triton as prefix_attention
@@ -40,6 +41,7 @@ DTYPES = {
     torch.bfloat16: "*bf16",
     torch.float16: "*fp16",
     torch.bool: "*i1",
+    torch.int64: "*i64",
 }
 
 
@@ -150,8 +152,8 @@ def _of_amdgcn(compiled: Any) -> Resources:
     )
 
 
-def leaf(*shape: int) -> Tensor:
-    return torch.zeros(shape, requires_grad=True)
+def leaf(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.zeros(shape, requires_grad=True, dtype=dtype)
 
 
 def scan_launches(rows: int, steps: int, heads: int = 2, width: int = 64) -> None:
@@ -245,6 +247,16 @@ def attention_launches(rows: int, steps: int, heads: int = 2, width: int = 128) 
     (y.sum() + last.sum()).backward()
 
 
+def loss_launches(positions: int, items: int, dtype: torch.dtype, width: int = 128) -> None:
+    """Run the cross-entropy forward and backward, in blocks of channels as wide as they come."""
+    linear_cross_entropy.linear_cross_entropy(
+        leaf(positions, width, dtype=dtype),
+        leaf(items, width, dtype=dtype),
+        leaf(items),
+        torch.zeros(positions, dtype=torch.int64),
+    ).backward()
+
+
 def delta_launches(rows: int, steps: int, width: int, heads: int = 2) -> None:
     """Run the delta rule's loop over the chunks forward and backward."""
     n, length = -(-steps // delta_rule.CHUNK), delta_rule.CHUNK
@@ -280,6 +292,10 @@ def launches_of(chip: str, rows: int, steps: int) -> Iterator[tuple[str, list[La
     with recorded(chip) as launches:
         attention_launches(rows, steps)
     yield "prefix_attention", launches
+    for dtype in (torch.float32, torch.bfloat16):
+        with recorded(chip) as launches:
+            loss_launches(rows, steps, dtype)
+        yield f"linear_cross_entropy, {dtype}", launches
     for width in (n for n in (64, 128) if delta_rule.fits(chip, torch.float32, n)):
         with recorded(chip) as launches:
             delta_launches(rows, steps, width)

@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["launches", "vector_states", "matrix_states"])
+@pytest.mark.parametrize("part", ["launches", "vector_states", "matrix_states", "losses"])
 def test_the_kernels_equal_their_references_on_the_interpreter(part: str) -> None:
     """Triton reads the variable when it is first imported, so this takes another process."""
     tests = Path(__file__).with_name("interpreted") / f"{part}.py"

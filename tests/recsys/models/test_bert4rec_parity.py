@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from recurra.recsys.losses import blockwise_cross_entropy
+from recurra.recsys.losses import linear_cross_entropy
 from recurra.recsys.models import Bert4Rec, Bert4RecConfig
 from recurra.recsys.neural import NetworkScorer
 
@@ -76,7 +76,7 @@ def test_the_loss_and_every_gradient_are_the_reference(model, vectors):
     masked = vectors["cloze_mask"].bool()
     targets = vectors["cloze_labels"].long()[masked]
     hidden = model(vectors["cloze_input_ids"].long(), places_of(masked))
-    loss = blockwise_cross_entropy(hidden, model.output_table, model.output_bias, targets)
+    loss = linear_cross_entropy(hidden, model.output_table, model.output_bias, targets)
     torch.testing.assert_close(loss, vectors["cloze_loss"].squeeze(), rtol=1e-6, atol=0)
     loss.backward()
     expected = as_ours(vectors, "grad")

@@ -7,7 +7,7 @@ Tensors = dict[str, Tensor]
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def results(run, arguments: Tensors, **options) -> list[Tensor]:

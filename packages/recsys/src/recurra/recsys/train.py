@@ -19,7 +19,7 @@ from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.split import Holdout, Split
 from recurra.recsys.first_embeddings import cooccurrence_embeddings
 from recurra.recsys.item_features import ItemFeatures
-from recurra.recsys.losses import blockwise_cross_entropy, gbce, sampled_softmax
+from recurra.recsys.losses import gbce, linear_cross_entropy, sampled_softmax
 from recurra.recsys.models import (
     Bert4Rec,
     Bert4RecConfig,
@@ -181,7 +181,7 @@ class NextItemTask(Task):
         hidden, bias = model(batch["items"], batch["places"]), self.model.output_bias
         if self._loss.name == "softmax":
             at = (hidden, self.model.output_table, bias, batch["targets"])
-            return {"loss": blockwise_cross_entropy(*at)}
+            return {"loss": linear_cross_entropy(*at)}
         # The whole table: the gradient of a part of it would not be sparse.
         at = (hidden, self.model.item_table, bias, batch["targets"])
         negatives, log_shares = self._sampler.draw(self._loss.n_negatives, hidden.device)

@@ -9,6 +9,7 @@ from recurra.core.kernels.fft_conv import fft_conv
 from recurra.core.kernels.fir import fir
 from recurra.core.kernels.flashrnn import flashrnn
 from recurra.core.kernels.gated_linear_attention import gated_linear_attention
+from recurra.core.kernels.linear_cross_entropy import linear_cross_entropy
 from recurra.core.kernels.linear_scan import linear_scan
 from recurra.core.kernels.mixed_chunk_attention import mixed_chunk_attention
 from recurra.core.kernels.prefix_attention import prefix_attention
@@ -22,6 +23,7 @@ __all__ = [
     "fir",
     "flashrnn",
     "gated_linear_attention",
+    "linear_cross_entropy",
     "linear_scan",
     "mixed_chunk_attention",
     "prefix_attention",
