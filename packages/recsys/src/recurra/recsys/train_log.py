@@ -51,10 +51,8 @@ def train_log(
     check_replaceable(output)
     log, report = read_log(path, columns)
     split = split_log(log, split_by, path, filter_seen=filter_seen)
-    rows = []
-    if is_first_process():
-        tell(path, log, report)
-        rows = judge_baselines(split)
+    tell(path, log, report)
+    rows = judge_baselines(split) if is_first_process() else []
     start = time.process_time()
     run = run_folder or output.with_name(f"{output.name}.run")
     model, result = train(split, config, run)
