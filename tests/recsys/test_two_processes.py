@@ -101,5 +101,10 @@ def test_two_processes_with_half_the_batches_each_learn_what_one_does_with_all(t
         alone = two_processes.learn(tmp_path / "alone" / kind, kind=kind, accumulate=2)
         shared = torch.load(tmp_path / f"{kind}.pt", weights_only=True)
         for name, value in alone.items():
+            if name.endswith("query_key_value.bias"):
+                # A bias of keys shifts all scores of a query alike: its gradient is rounding, of
+                # which Adam makes steps of full length.
+                for weights in (value, shared[name]):
+                    weights[8:16] = 0
             close = torch.isclose(shared[name], value, rtol=1e-3, atol=1e-5)
             assert close.all(), (kind, name, (shared[name] - value).abs().max())
