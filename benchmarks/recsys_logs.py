@@ -8,14 +8,19 @@
 | a folder with train_input.txt and val_input.txt, `item item ...` in a line | gSASRec's ML-1M |
 
 The test events of the last are not taken, and of most users the event before is not there: it is
-near the published ML-1M, and not it.
+near the published ML-1M, and not it. What is known of the items is a table too (RecBole's .item),
+or S3-Rec's `..._item2attributes.json`, whose column is called attributes.
 """
 
+import json
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from recurra.recsys.data import Interactions, LogColumns, read_log
+from recurra.recsys.item_features import FeatureColumns, ItemFeatures
 
 
 def read_benchmark_log(path: Path) -> Interactions:
@@ -31,6 +36,21 @@ def read_benchmark_log(path: Path) -> Interactions:
         if lines and all(word.isdigit() for word in lines[0]):
             return _log_of((user, items) for user, *items in lines)
     return read_log(path, LogColumns())[0]
+
+
+def read_benchmark_features(path: Path, columns: Sequence[str], log: Interactions) -> ItemFeatures:
+    """Read columns about the items of a log.
+
+    Raises:
+        RecurraError: they cannot be used.
+    """
+    if path.suffix != ".json":
+        return FeatureColumns(path, tuple(columns)).read(log)
+    cells = json.loads(path.read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder, "items.parquet")
+        pl.DataFrame({"item": list(cells), "attributes": list(cells.values())}).write_parquet(table)
+        return FeatureColumns(table, tuple(columns)).read(log)
 
 
 def _gsasrec_histories(folder: Path) -> list[list[str]]:

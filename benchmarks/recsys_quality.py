@@ -13,7 +13,8 @@ difference to the Markov rule are over users. With `--refit`, two more columns a
 recipes learnt anew from all but the last event, for as many epochs as the best weights had, with
 nothing to choose by: it doubles the time. `--folder` keeps what is done: a command that was stopped
 (Ctrl-C, SIGTERM) and is given again goes on where it stopped. Words behind the log change the
-recipes, such as `network.max_len=50`. Forms of logs: `recsys_logs.py`.
+recipes, such as `network.max_len=50`; with `--items FILE --features A B` networks learn columns
+about the items, too. Forms of logs: `recsys_logs.py`.
 """
 
 import argparse
@@ -30,12 +31,13 @@ import polars as pl
 import torch
 
 from recsys_encoders import epochs_within
-from recsys_logs import read_benchmark_log
+from recsys_logs import read_benchmark_features, read_benchmark_log
 from recurra.core.bootstrap import MeanInterval, bootstrap_mean
 from recurra.core.cli import print_table
 from recurra.core.errors import RecurraError
 from recurra.core.files import replaced_file
 from recurra.recsys.data import Interactions, Split, leave_one_out
+from recurra.recsys.item_features import ItemFeatures
 from recurra.recsys.judging import Judgement, judge
 from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.recipes import RECIPES, load_recipe
@@ -139,8 +141,13 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         known = {"log": asked.log.name, "words": asked.words, "budget": asked.budget}
+        if asked.items is not None:
+            known |= {"items": asked.items.name, "features": asked.features}
         study = Study(asked.folder, known)
         log = read_benchmark_log(asked.log)
+        features = None
+        if asked.items is not None:
+            features = read_benchmark_features(asked.items, asked.features, log)
         split = leave_one_out(log)
         fit_rules(study, split)
         refits = Study(asked.folder / "refit", known) if asked.refit else None
@@ -149,9 +156,9 @@ def main() -> int:
         finished = True
         for seed in range(asked.seeds):
             for name in asked.models:
-                finished = finished and train_one(study, split, name, seed, asked)
+                finished = finished and train_one(study, split, features, name, seed, asked)
                 if finished and refits is not None:
-                    finished = refit_one(refits, study, log, name, seed, asked)
+                    finished = refit_one(refits, study, log, features, name, seed, asked)
         show(study, split, refits)
     except RecurraError as error:
         print(error, file=sys.stderr)
@@ -169,6 +176,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=RECIPES, default=["bert4rec"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--budget", type=float, default=4.0, help="CPU minutes of a training")
+    parser.add_argument("--items", type=Path, help="a table about the items")
+    parser.add_argument("--features", nargs="+", default=[], help="columns of it to learn")
     parser.add_argument("--refit", action="store_true", help="learn from all but the last, too")
     return parser.parse_intermixed_args()
 
@@ -183,13 +192,20 @@ def fit_rules(study: Study, split: Split) -> None:
         study.keep(Result(found.name, None, row.cpu_seconds, found.means()), found)
 
 
-def train_one(study: Study, split: Split, name: str, seed: int, asked: argparse.Namespace) -> bool:
+def train_one(
+    study: Study,
+    split: Split,
+    features: ItemFeatures | None,
+    name: str,
+    seed: int,
+    asked: argparse.Namespace,
+) -> bool:
     """Train and judge one network, or go on with it; False if it was stopped."""
     if study.has(name, seed):
         return True
     config = load_recipe(name, asked.words, {"seed": seed, "threads": 1})
     epochs = study.epochs(name, lambda: epochs_within(60 * asked.budget, split, config))
-    return finish(study, split, name, replace(config, epochs=epochs))
+    return finish(study, split, features, name, replace(config, epochs=epochs))
 
 
 def refit_split(log: Interactions, split: Split) -> Split:
@@ -199,7 +215,13 @@ def refit_split(log: Interactions, split: Split) -> Split:
 
 
 def refit_one(
-    refits: Study, study: Study, log: Interactions, name: str, seed: int, asked: argparse.Namespace
+    refits: Study,
+    study: Study,
+    log: Interactions,
+    features: ItemFeatures | None,
+    name: str,
+    seed: int,
+    asked: argparse.Namespace,
 ) -> bool:
     """Train as long as the best weights of a seed were; False if it was stopped."""
     if refits.has(name, seed):
@@ -210,14 +232,16 @@ def refit_one(
     epochs = max(1, round(chosen.best_update / len(build_batches(config, split.train))))
     # One validation, at the end, which the last weights win.
     config = replace(config, epochs=epochs, validations=1, patience=None)
-    return finish(refits, refit_split(log, split), name, config)
+    return finish(refits, refit_split(log, split), features, name, config)
 
 
-def finish(study: Study, split: Split, name: str, config: TrainConfig) -> bool:
+def finish(
+    study: Study, split: Split, features: ItemFeatures | None, name: str, config: TrainConfig
+) -> bool:
     """Train and judge, or go on with it; False if it was stopped."""
     seed, start = config.seed, time.process_time()
     try:
-        model, result = train(split, config, study.run(name, seed))
+        model, result = train(split, config, study.run(name, seed), features=features)
     finally:
         seconds = study.spent(name, seed, time.process_time() - start)
     print(f"{name}, seed {seed}: {result.end} at update {result.step}", file=sys.stderr)

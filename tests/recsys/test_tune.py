@@ -51,7 +51,7 @@ def trained(monkeypatch):
     """A training whose figure is its rate, or (of the next one) the end that is put here."""
     ends, asked = [], []
 
-    def train(split, config, folder):
+    def train(split, config, folder, features):
         asked.append((config.learning_rate, config.epochs))
         return None, Result(config.learning_rate, ends.pop() if ends else "steps")
 

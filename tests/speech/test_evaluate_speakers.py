@@ -11,7 +11,7 @@ from tests.speech.two_voices import write_corpus
 from recurra.core.cli import run
 from recurra.speech.cli import app
 from recurra.speech.evaluate_speakers import evaluate_speakers
-from recurra.speech.metrics import si_sdr
+from recurra.speech.metrics import si_sdr, stoi
 
 
 def command(*words):
@@ -104,6 +104,34 @@ def test_a_silent_estimate_counts_and_is_told(tmp_path, capsys):
     assert (report["silent"], report["scores"][1]["silent"]) == (1, True)
 
 
+def test_matched_voices_are_scored_by_further_metrics(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    one, two, noise = 0.1 * rng.standard_normal((3, 32000))
+    write_voices(tmp_path / "true", speaker1=one, speaker2=two)
+    write_voices(tmp_path / "made", speaker1=two + 0.3 * noise, speaker2=one + 0.1 * noise)
+    soundfile.write(tmp_path / "true" / "b.speaker1.wav", one[:4000], 16000, "FLOAT")
+    soundfile.write(tmp_path / "made" / "b.speaker1.wav", one[:4000] + noise[:4000], 16000, "FLOAT")
+    done = []
+    folders = tmp_path / "true", tmp_path / "made"
+    evaluation = evaluate_speakers(
+        *folders, metrics=["stoi", "si_sdr"], on_recording=lambda: done.append(1)
+    )
+    assert len(done) == 2
+    expected = [stoi(x, x + level * noise, 16000) for x, level in ((one, 0.1), (two, 0.3))]
+    found = [score.further["stoi"] for score in evaluation.scores[:2]]
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert evaluation.scores[2].skipped == {"stoi": "shorter than 0.4 s"}
+    assert evaluation.means["stoi"].mean == pytest.approx(np.mean(expected), abs=1e-4)
+    assert (evaluation.means["stoi"].count, evaluation.means["si_sdr"].count) == (2, 3)
+    words = ["--speakers", "--metric", "stoi", "--metric", "dnsmos"]
+    assert command("evaluate", *folders, *words) == 0
+    captured = capsys.readouterr()
+    heads = next(line.split() for line in captured.out.splitlines() if "si_sdri" in line)
+    assert heads[-5:] == ["stoi", "dnsmos", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808"]
+    assert "no stoi of" in captured.err
+    assert "b.speaker1.wav: shorter than 0.4 s" in captured.err
+
+
 def test_voices_that_take_turns_are_scored(tmp_path):
     x = 0.1 * np.random.default_rng(0).standard_normal(16000)
     first, last = x * (np.arange(16000) < 8000), x * (np.arange(16000) >= 8000)
@@ -146,7 +174,7 @@ def test_an_estimate_that_was_cut_is_noted(tmp_path, capsys):
     ("words", "message"),
     [
         (["--mixture", "x"], "--mixture is for --speakers"),
-        (["--speakers", "--metric", "pesq"], "si_sdr alone"),
+        (["--speakers", "--metric", "loudness"], "unknown metric loudness; choose of si_sdr"),
         (["--speakers"], "holds no voices"),
     ],
 )

@@ -77,6 +77,15 @@ def test_a_model_in_the_cache_cleans_a_file_without_a_network(enhance, offline):
     assert soundfile.info("a.enhanced.wav").frames == 8000
 
 
+def test_an_official_checkpoint_of_the_hub_is_sent_to_its_import(enhance, offline, capsys):
+    Path("hub", "models--owner--tiny", "snapshots", COMMIT, "config.json").unlink()
+    assert enhance("owner/tiny") == 2
+    assert only_line(capsys).endswith(
+        "owner/tiny on the Hugging Face Hub has no config.json: of an official checkpoint make a "
+        "model folder: recurra-speech import-checkpoint owner/tiny -o DIR"
+    )
+
+
 def test_a_model_that_is_not_in_the_cache_says_why_it_is_not_fetched(enhance, offline, capsys):
     assert enhance("owner/other") == 2
     line = only_line(capsys)

@@ -11,6 +11,7 @@ from recurra.recsys.models.transformer import LigrLayer, TransformerLayer
 
 LAYERS = [{"layer": name} for name in ("post-norm", "pre-norm", "ligr")]
 PLACES = [{"positions": name} for name in ("learned", "inverse", "rotary")]
+FEATURES = {"n_feature_values": 3, "features_per_item": 2}
 CAUSAL = [
     *LAYERS,
     *PLACES,
@@ -18,6 +19,7 @@ CAUSAL = [
     {"encoder": "mamba2"},
     {"ngrams": (1, 2)},
     {"ngrams": (1,), "encoder": "mamba2", "layer": "ligr"},
+    FEATURES,
 ]
 
 
@@ -25,10 +27,15 @@ def network(kind, variant):
     torch.manual_seed(0)
     sizes = {"n_items": 9, "max_len": 8, "d_model": 8, **variant}
     model = Bert4Rec(Bert4RecConfig(**sizes)) if kind == "both" else SasRec(SasRecConfig(**sizes))
+    if "n_feature_values" in variant:
+        model.item_embedding.values[1:10] = VALUES
+        torch.nn.init.normal_(model.item_embedding.value_weight)
     return model.eval()
 
 
-EVERY = [("both", v) for v in LAYERS + PLACES] + [("back", v) for v in CAUSAL]
+# Of nine items: the fifth has no value, the mask and no item have none either.
+VALUES = torch.tensor([[1, 0], [1, 2], [2, 3], [3, 0], [0, 0], [1, 3], [2, 0], [1, 2], [3, 1]])
+EVERY = [("both", v) for v in [*LAYERS, *PLACES, FEATURES]] + [("back", v) for v in CAUSAL]
 ROWS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 0, 0], [5, 0, 0, 0, 0, 0, 0, 0]])
 
 
@@ -194,3 +201,37 @@ def test_a_folder_gives_the_network_that_it_holds(tmp_path):
     (tmp_path / "both/config.json").write_text('{"model": "frcrn"}')
     with pytest.raises(CheckpointError, match="'frcrn', not one of bert4rec, sasrec"):
         load_model(tmp_path / "both")
+
+
+@pytest.mark.parametrize("kind", ["both", "back"])
+def test_an_item_is_its_own_vector_and_those_of_its_values(kind):
+    model = network(kind, FEATURES)
+    own, of_values = model.item_embedding.weight, model.item_embedding.value_weight
+    found = model.item_embedding(torch.tensor([[1, 8], [5, 0]]))
+    torch.testing.assert_close(found[0, 0], own[1] + of_values[1])
+    torch.testing.assert_close(found[0, 1], own[8] + of_values[1] + of_values[2])
+    torch.testing.assert_close(found[1], torch.stack([own[5], torch.zeros(8)]))
+    torch.testing.assert_close(model.output_table[8], found[0, 1])
+
+
+@pytest.mark.parametrize("kind", ["both", "back"])
+def test_a_folded_network_is_a_plain_one_with_the_same_scores(kind, tmp_path):
+    model, at = network(kind, FEATURES), torch.tensor([7, 5, 0])
+    expected = model.score(ROWS, at)
+    folded = model.folded()
+    assert torch.equal(folded.score(ROWS, at), expected)
+    folded.save_pretrained(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert loaded.config.n_feature_values == 0
+    assert torch.equal(loaded.score(ROWS, at), expected)
+    with torch.no_grad():
+        folded.item_embedding.weight.add_(1.0)
+    assert torch.equal(model.score(ROWS, at), expected)  # it is another network
+
+
+def test_a_network_with_features_is_saved_with_them(tmp_path):
+    model = network("back", FEATURES)
+    model.save_pretrained(tmp_path / "model")
+    loaded, at = load_model(tmp_path / "model"), torch.tensor([7, 5, 0])
+    assert torch.equal(loaded.item_embedding.values, model.item_embedding.values)
+    assert torch.equal(loaded.score(ROWS, at), model.score(ROWS, at))

@@ -1,6 +1,6 @@
 """Files about items: lists of ids, and a table with titles and categories."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +8,11 @@ import polars as pl
 
 from recurra.core.errors import RecurraError
 from recurra.recsys.data import Interactions, read_table
-from recurra.recsys.data.log_rows import NAMES
+from recurra.recsys.data.log_rows import MISSING, NAMES
 from recurra.recsys.data.tables import as_whole, whole_numbers
 
 ID_NAMES = [*NAMES["item"], "id"]
+BETWEEN_VALUES = "|"  # as in MovieLens
 
 
 def read_ids(path: Path, what: str) -> list[str]:
@@ -52,7 +53,8 @@ class Catalogue:
     """A table about items, such as their titles, found by the items' ids as text.
 
     Attributes:
-        table: the column "item" as text, and the file's other columns.
+        table: the column "item" as text, and the file's other columns, RecBole's without their
+            types: `class:token_seq` is class.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,6 +64,9 @@ class Catalogue:
             RecurraError: it cannot be read, or has no column of ids.
         """
         table = read_table(path)
+        typed = {name: name.rsplit(":", 1) for name in table.columns if name.count(":") == 1}
+        self._spaced = {name for name, kind in typed.values() if kind == "token_seq"}
+        table = table.rename({name: parts[0] for name, parts in typed.items()})
         plain = {name.strip().lower().replace(" ", "_"): name for name in table.columns}
         column = next((plain[name] for name in ID_NAMES if name in plain), None)
         if column is None:
@@ -95,10 +100,31 @@ class Catalogue:
         Raises:
             RecurraError: the file has no such column.
         """
+        codes = self._of_items(log, column).rank("dense").fill_null(0).cast(pl.Int64).to_numpy() - 1
+        return np.concatenate([[-1], codes])
+
+    def values(self, log: Interactions, column: str) -> Iterator[list[str]]:
+        """Each item's values in a column, none for those without.
+
+        A cell may hold several: a list of Parquet does, and a text with "|" between them, or with
+        spaces in a `token_seq` of RecBole.
+
+        Raises:
+            RecurraError: the file has no such column.
+        """
+        found = self._of_items(log, column)
+        if found.dtype == pl.String:
+            found = found.str.split(" " if column in self._spaced else BETWEEN_VALUES)
+        elif not isinstance(found.dtype, pl.List):
+            found = found.cast(pl.String).reshape((-1, 1)).arr.to_list()
+        for cell in found.cast(pl.List(pl.String)):
+            values = [] if cell is None else [text.strip() for text in cell if text is not None]
+            yield [text for text in dict.fromkeys(values) if text and text not in MISSING]
+
+    def _of_items(self, log: Interactions, column: str) -> pl.Series:
+        """A column's cells, an item of the log each, null for those that the file lacks."""
         if column not in self.table.columns or column == "item":
             names = ", ".join(name for name in self.table.columns if name != "item")
             raise RecurraError(f"{self.path} has no column {column!r}; it has {names}")
         items = pl.DataFrame({"item": log.items.cast(pl.String)})
-        of_item = items.join(self.table, on="item", how="left", maintain_order="left")[column]
-        codes = of_item.rank("dense").fill_null(0).cast(pl.Int64).to_numpy() - 1
-        return np.concatenate([[-1], codes])
+        return items.join(self.table, on="item", how="left", maintain_order="left")[column]

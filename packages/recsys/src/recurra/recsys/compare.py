@@ -9,6 +9,7 @@ from recurra.core.errors import RecurraError
 from recurra.core.training import gather_from_processes, is_first_process
 from recurra.recsys.baselines import BASELINES
 from recurra.recsys.data import LogColumns, read_log, split_log
+from recurra.recsys.item_features import FeatureColumns
 from recurra.recsys.judging import judge
 from recurra.recsys.neural import NetworkScorer
 from recurra.recsys.recipes import RECIPES
@@ -23,7 +24,7 @@ from recurra.recsys.report import (
     write_users,
 )
 from recurra.recsys.train import TrainConfig, train
-from recurra.recsys.train_log import tell
+from recurra.recsys.train_log import learnt_features, tell, tell_of_features
 
 
 def compare(
@@ -32,6 +33,7 @@ def compare(
     names: Sequence[str] | None,
     recipes: dict[str, TrainConfig],
     run_folder: Path,
+    about: FeatureColumns | None = None,
     *,
     split_by: str = "leave-one-out",
     filter_seen: bool = True,
@@ -49,6 +51,7 @@ def compare(
         names: of `recipes` and of rules; None: all recipes, and the rules that cost seconds.
         recipes: trainings by name.
         run_folder: each training keeps its state under its name there, and goes on from it.
+        about: features of the items, which every network learns.
         split_by: see `split_log`.
         filter_seen: see `Holdout`.
         users: a .parquet file for the results of each user.
@@ -67,14 +70,16 @@ def compare(
         known = ", ".join([*recipes, *BASELINES])
         raise RecurraError(f"no model {unknown[0]!r}; known are {known}")
     log, report = read_log(path, columns)
+    features = None if about is None else about.read(log)
     split = split_log(log, split_by, path, filter_seen=filter_seen)
     tell(path, log, report)
+    tell_of_features(about, features)
     rules = None if names is None else [n for n in names if n in BASELINES]
     rows = judge_baselines(split, rules) if is_first_process() else []
     for name in recipes if names is None else [n for n in names if n in RECIPES]:
         say(f"{name}:")
         start = time.process_time()
-        model, result = train(split, recipes[name], run_folder / name)
+        model, result = train(split, recipes[name], run_folder / name, features=features)
         if not result.finished:
             return False
         seconds = time.process_time() - start
@@ -88,7 +93,7 @@ def compare(
     if picture is not None:
         plot(rows, split, picture)
     if json:
-        print_json({"split": split_by, **document(rows, split)})
+        print_json({"split": split_by, **learnt_features(features), **document(rows, split)})
     else:
         show(rows, split)
     return True

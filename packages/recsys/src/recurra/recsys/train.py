@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recurra.core.errors import RecurraError
 from recurra.core.training import FitConfig, FitResult, Task, fit, process_count
 from recurra.recsys.bert_adam import BertAdam
 from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.split import Holdout, Split
 from recurra.recsys.first_embeddings import cooccurrence_embeddings
+from recurra.recsys.item_features import ItemFeatures
 from recurra.recsys.losses import blockwise_cross_entropy, gbce, sampled_softmax
 from recurra.recsys.models import (
     Bert4Rec,
@@ -181,7 +183,7 @@ class NextItemTask(Task):
             at = (hidden, self.model.output_table, bias, batch["targets"])
             return {"loss": blockwise_cross_entropy(*at)}
         # The whole table: the gradient of a part of it would not be sparse.
-        at = (hidden, self.model.item_embedding.weight, bias, batch["targets"])
+        at = (hidden, self.model.item_table, bias, batch["targets"])
         negatives, log_shares = self._sampler.draw(self._loss.n_negatives, hidden.device)
         if self._loss.name == "sampled-softmax":
             return {"loss": sampled_softmax(*at, negatives, log_shares, sparse=self._sparse)}
@@ -204,7 +206,7 @@ class NextItemTask(Task):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """NDCG, hit rate and MRR at 10, what was seen left out."""
-        return evaluate(NetworkScorer(model), self._valid)
+        return evaluate(NetworkScorer(model.folded()), self._valid)
 
 
 def train(
@@ -212,6 +214,7 @@ def train(
     config: TrainConfig,
     run_folder: Path,
     *,
+    features: ItemFeatures | None = None,
     start: NextItemModel | None = None,
     choose: bool = True,
     progress: bool = True,
@@ -222,6 +225,8 @@ def train(
         split: what to learn from and to choose by.
         config: how.
         run_folder: keeps the state of the run.
+        features: of the items of the split's log, which the model that comes back has in its item
+            table, see `NextItemModel.folded`; not with a sparse table, nor with `start`.
         start: a model to begin with, of the sizes of `config`; None draws new weights.
         choose: take the best weights by the validation events; False takes the last ones, where
             all events are learnt from.
@@ -231,11 +236,18 @@ def train(
         The model, and how the run ended.
 
     Raises:
-        RecurraError: the run folder cannot be used, or is of other events or another recipe.
+        RecurraError: the run folder cannot be used, or is of other events or another recipe; or
+            features meet a sparse table.
     """
+    if features is not None and config.sparse_table:
+        raise RecurraError("features of items take a dense table: leave out sparse_table=true")
+    if features is not None:
+        config = replace(config, sparse_table=False)
     torch.manual_seed(config.seed)
     settings = run_settings(config, split, start)
-    model = start or build_model(config, split.train)
+    if features is not None:
+        settings["features"] = features.digest()
+    model = start or build_model(config, split.train, features)
     batches = build_batches(config, split.train)
     task = NextItemTask(model, batches, split.valid, config)
     how = fit_config(config, len(batches))
@@ -243,7 +255,8 @@ def train(
         how = replace(how, validate_every=None, patience=None)
     result = fit(task, how, run_folder, settings=settings, progress=progress)
     best = run_folder / "best"
-    return load_model(best) if best.is_dir() else model.eval(), result
+    model = load_model(best) if best.is_dir() else model.eval()
+    return model.folded(), result
 
 
 def training_file(config: TrainConfig) -> dict[str, Callable[[Path], object]]:
@@ -289,9 +302,14 @@ def fit_config(config: TrainConfig, updates: int) -> FitConfig:
     )
 
 
-def build_model(config: TrainConfig, log: Interactions) -> NextItemModel:
+def build_model(
+    config: TrainConfig, log: Interactions, features: ItemFeatures | None = None
+) -> NextItemModel:
     """A network for the items of a log, with weights drawn by torch's generator."""
     sizes = {"n_items": log.n_items, **vars(config.network)}
+    if features is not None:
+        sizes["n_feature_values"] = features.n_values
+        sizes["features_per_item"] = features.values.shape[1]
     model: NextItemModel
     if config.model == "bert4rec":
         model = Bert4Rec(Bert4RecConfig(**sizes))
@@ -301,6 +319,8 @@ def build_model(config: TrainConfig, log: Interactions) -> NextItemModel:
         first = cooccurrence_embeddings(log, config.network.d_model, config.seed)
         with torch.no_grad():
             model.item_embedding.weight[1 : log.n_items + 1] = torch.from_numpy(first[1:])
+    if features is not None:
+        model.item_embedding.values[: log.n_items + 1] = torch.from_numpy(features.values)
     return model
 
 

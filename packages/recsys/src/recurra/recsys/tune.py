@@ -13,6 +13,7 @@ from recurra.core.files import replaced_file
 from recurra.core.pretrained import check_replaceable
 from recurra.core.training import DivergedError, gather_from_processes, is_first_process
 from recurra.recsys.data import LogColumns, Split, read_log, split_log
+from recurra.recsys.item_features import FeatureColumns, ItemFeatures
 from recurra.recsys.judging import judge
 from recurra.recsys.models import load_model
 from recurra.recsys.neural import NetworkScorer
@@ -21,7 +22,7 @@ from recurra.recsys.recommender import METRICS, Recommender
 from recurra.recsys.report import Row, document, judge_baselines, say, show, warn_if_under
 from recurra.recsys.search import draw_tries, halve, space_of
 from recurra.recsys.train import train, training_file
-from recurra.recsys.train_log import tell
+from recurra.recsys.train_log import learnt_features, tell, tell_of_features
 
 TRIES = "tries.json"
 
@@ -74,6 +75,7 @@ def tune_log(
     config: TuneConfig,
     output: Path,
     run_folder: Path | None = None,
+    about: FeatureColumns | None = None,
     *,
     budget: float | None = None,
     json: bool = False,
@@ -88,6 +90,7 @@ def tune_log(
         config: of the search.
         output: the model folder; an earlier one is replaced.
         run_folder: keeps the tries, to go on with; None is `<output>.tune`.
+        about: features of the items, which every try learns.
         budget: minutes for all tries; the one that is in work then is cut short.
         json: print one document in place of the tables.
 
@@ -100,26 +103,35 @@ def tune_log(
     check_replaceable(output)
     recipe = load_recipe(config.model, config.words)
     log, report = read_log(path, columns)
+    features = None if about is None else about.read(log)
     split = split_log(log, config.split, path, filter_seen=config.filter_seen)
     tell(path, log, report)
+    tell_of_features(about, features)
     tries = draw_tries(
         space_of(recipe.model, int(log.lengths.max())), config.tries, config.seed, config.words
     )
     counts = {"events": len(log), "users": log.n_users, "items": log.n_items}
     known = {**counts, "log": log.digest()}
+    if features is not None:
+        known["features"] = features.digest()
     folder = run_folder or output.with_name(f"{output.name}.tune")
-    search = Search(split, config, known, folder, budget)
+    search = Search(split, config, known, folder, budget, features)
     if not search.run(tries, config.epochs or recipe.epochs):
         return False
     best = search.best()
     if not is_first_process():
         return True
-    model = load_model(search.folder_of(best) / "best")
+    model = load_model(search.folder_of(best) / "best").folded()
     rows = judge_baselines(split)
     rows.append(Row(judge(NetworkScorer(model, config.model), split), None))
     ranked = sorted(search.done.values(), key=lambda done: -done.ndcg)
     tuning = {"best": asdict(best), "tries": [asdict(done) for done in ranked]}
-    found = {"split": config.split, "tuning": tuning, **document(rows, split)}
+    found = {
+        "split": config.split,
+        "tuning": tuning,
+        **learnt_features(features),
+        **document(rows, split),
+    }
     text = json_text.dumps(found, indent=2) + "\n"
     trained = load_recipe(config.model, best.words, {"epochs": best.epochs, "seed": config.seed})
     files = {METRICS: lambda path: path.write_text(text), **training_file(trained)}
@@ -148,6 +160,7 @@ class Search:
         known: Mapping[str, object],
         folder: Path,
         budget: float | None = None,
+        features: ItemFeatures | None = None,
     ) -> None:
         """Take a split, what to search, and the folder.
 
@@ -157,11 +170,13 @@ class Search:
             known: of the log, by which another one is told from it.
             folder: new, or of the same search of the same log.
             budget: minutes for all tries, or None.
+            features: of the items, or None.
 
         Raises:
             RecurraError: the folder holds another search, or something else.
         """
         self.split, self.config, self.folder, self.budget = split, config, folder, budget
+        self.features = features
         self.done: dict[tuple[tuple[str, ...], int], Try] = {}
         self._asked = json_text.loads(json_text.dumps({**asdict(config), **known}))
         for done in self._read():
@@ -215,7 +230,7 @@ class Search:
         ndcg, end = 0.0, "diverged"
         try:
             folder = self.folder_of(Try(words, epochs, ndcg, before, end))
-            _, result = train(self.split, recipe, folder)
+            _, result = train(self.split, recipe, folder, features=self.features)
         except DivergedError as error:
             say(f"try {number} has no figure: {error}")
         else:

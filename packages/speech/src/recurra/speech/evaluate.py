@@ -85,7 +85,7 @@ def evaluate_pair(
         MissingExtraError: a metric that was asked for needs a library that is not installed.
         RecurraError: the numbers of channels differ, or a metric is unknown.
     """
-    metrics, missing = _choose_metrics(metrics)
+    metrics, missing = choose_metrics(metrics)
     (clean, rate), notes = read_noting(reference)
     (enhanced, rate_of_estimate), more = read_noting(estimate)
     notes += more
@@ -123,7 +123,7 @@ def evaluate_folders(
         MissingExtraError: a metric that was asked for needs a library that is not installed.
         RecurraError: one of the two is no folder, both are the same one, or a metric is unknown.
     """
-    metrics, missing = _choose_metrics(metrics)
+    metrics, missing = choose_metrics(metrics)
     matched, unscored = match_files(references, estimates)
     pairs: list[PairScores] = []
     for done, (reference, estimate, note) in enumerate(matched, start=1):
@@ -167,7 +167,7 @@ def mean_scores(pairs: Sequence[PairScores]) -> dict[str, MeanInterval]:
     return {metric: bootstrap_mean(values) for metric, values in by_metric.items()}
 
 
-def _choose_metrics(metrics: Sequence[str] | None) -> tuple[tuple[str, ...], dict[str, str]]:
+def choose_metrics(metrics: Sequence[str] | None) -> tuple[tuple[str, ...], dict[str, str]]:
     """Those asked for, or those that can be had; and what is left out, with the command.
 
     Raises:

@@ -1,6 +1,6 @@
 """Score separated voices against the true ones, in the best order of each recording."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -13,9 +13,9 @@ from recurra.core.errors import RecurraError
 from recurra.speech.audio.format import SPEAKER_MARK, is_media_name
 from recurra.speech.audio.read import read_audio
 from recurra.speech.audio.resample import resample
-from recurra.speech.evaluate import note_length, read_noting
+from recurra.speech.evaluate import choose_metrics, note_length, read_noting
 from recurra.speech.matching import Unscored
-from recurra.speech.metrics import NOTHING_FOUND_DB, Skipped, si_sdr
+from recurra.speech.metrics import NOTHING_FOUND_DB, Skipped, measure, si_sdr
 
 Audio = NDArray[np.float32]
 
@@ -29,6 +29,8 @@ class SpeakerScore:
         reference, estimate: the true voice, and the one that it is matched with.
         si_sdr: in dB; `NOTHING_FOUND_DB` where the estimate is silent.
         si_sdri: what that is above the SI-SDR of the mixture; None where no mixtures are given.
+        further: value by each further metric that was asked for.
+        skipped: reason by further metric that gave no value.
         silent: the estimate is silent, or holds nothing at all of the true voice.
         notes: what a reader should know: lengths or rates that differ, damaged files.
     """
@@ -38,6 +40,8 @@ class SpeakerScore:
     estimate: Path
     si_sdr: float
     si_sdri: float | None
+    further: dict[str, float]
+    skipped: dict[str, str]
     silent: bool
     notes: tuple[str, ...]
 
@@ -49,8 +53,8 @@ class SpeakersEvaluation:
     Attributes:
         scores: one for each true voice, by the order of the names of the recordings.
         unscored: recordings that could not be scored, and why.
-        means: of "si_sdr" and, with mixtures, "si_sdri", with 95 % bootstrap intervals; silent
-            estimates count.
+        means: of "si_sdr", with mixtures "si_sdri", and further metrics, over the voices that have
+            a score in it, with 95 % bootstrap intervals; by SI-SDR silent estimates count.
     """
 
     scores: tuple[SpeakerScore, ...]
@@ -64,7 +68,11 @@ class SpeakersEvaluation:
 
 
 def evaluate_speakers(
-    references: Path, estimates: Path, mixtures: Path | None = None
+    references: Path,
+    estimates: Path,
+    mixtures: Path | None = None,
+    metrics: Sequence[str] = ("si_sdr",),
+    on_recording: Callable[[], object] = lambda: None,
 ) -> SpeakersEvaluation:
     """Score every recording whose voices are NAME.speaker1.EXT, NAME.speaker2.EXT, ... in both.
 
@@ -76,10 +84,16 @@ def evaluate_speakers(
         references: folder of true voices, searched with its folders.
         estimates: folder of separated ones.
         mixtures: folder of NAME.EXT, what was separated.
+        metrics: of `metrics.METRICS`, to score the matched voices by; SI-SDR, which matches them,
+            is always there.
+        on_recording: called after each recording.
 
     Raises:
-        RecurraError: one of them is no folder, or `references` holds no voices.
+        MissingExtraError: a metric needs a library that is not installed.
+        RecurraError: one of them is no folder, `references` holds no voices, or a metric is
+            unknown.
     """
+    further = [name for name in choose_metrics(metrics)[0] if name != "si_sdr"]
     for folder in (references, estimates, *(() if mixtures is None else (mixtures,))):
         if not folder.is_dir():
             raise RecurraError(f"{folder}: is not a folder")
@@ -97,19 +111,27 @@ def evaluate_speakers(
                 )
             if mixtures is not None and name not in mixed:
                 raise RecurraError(f"has no mixture in {mixtures}")
-            scores += _score(name, paths, found[name], mixed.get(name))
+            scores += _score(name, paths, found[name], mixed.get(name), further)
         except (RecurraError, OSError) as error:
             unscored.append(Unscored(Path(name), str(error)))
+        on_recording()
     columns = {
         "si_sdr": [score.si_sdr for score in scores],
         "si_sdri": [score.si_sdri for score in scores if score.si_sdri is not None],
     }
+    for score in scores:
+        for metric, value in score.further.items():
+            columns.setdefault(metric, []).append(value)
     means = {name: bootstrap_mean(values) for name, values in columns.items() if values}
     return SpeakersEvaluation(tuple(scores), tuple(unscored), means)
 
 
 def _score(
-    name: str, references: Sequence[Path], estimates: Sequence[Path], mixture: Path | None
+    name: str,
+    references: Sequence[Path],
+    estimates: Sequence[Path],
+    mixture: Path | None,
+    further: Sequence[str],
 ) -> list[SpeakerScore]:
     """Score the voices of one recording."""
     rate = read_audio(references[0])[1]
@@ -128,9 +150,19 @@ def _score(
             before = _decibels(true[i][:length], x[:length])
             improvement = reached - (NOTHING_FOUND_DB if before is None else before)
         noted = (*notes[j], *note_length(len(given[j]), len(true[i]), length, rate))
-        silent = found[i][j] is None
+        others = measure(true[i][:length], given[j][:length], rate, further)
         scores.append(
-            SpeakerScore(name, references[i], estimates[j], reached, improvement, silent, noted)
+            SpeakerScore(
+                name=name,
+                reference=references[i],
+                estimate=estimates[j],
+                si_sdr=reached,
+                si_sdri=improvement,
+                further={m: x for m, x in others.items() if not isinstance(x, Skipped)},
+                skipped={m: x.reason for m, x in others.items() if isinstance(x, Skipped)},
+                silent=found[i][j] is None,
+                notes=noted,
+            )
         )
     return scores
 

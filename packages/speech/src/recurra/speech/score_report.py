@@ -61,18 +61,31 @@ def print_speakers(evaluation: SpeakersEvaluation, name: str, *, json: bool) -> 
         print_json(asdict(evaluation) | {"silent": evaluation.silent})
         return
     if evaluation.scores:
+        further = [name for name in evaluation.means if name not in ("si_sdr", "si_sdri")]
         rows = [
-            (s.reference, s.estimate, s.si_sdr, "" if s.si_sdri is None else f"{s.si_sdri:.3f}")
-            for s in evaluation.scores
+            (
+                score.reference,
+                score.estimate,
+                score.si_sdr,
+                _or_nothing(score.si_sdri),
+                *(_or_nothing(score.further.get(name)) for name in further),
+            )
+            for score in evaluation.scores
         ]
-        print_table(rows, ["true voice", "estimate", "si_sdr", "si_sdri"], title="dB")
+        print_table(rows, ["true voice", "estimate", "si_sdr", "si_sdri", *further])
         means = [(metric, m.mean, m.low, m.high, m.count) for metric, m in evaluation.means.items()]
         title = "all voices"
         if evaluation.silent:
             title += f"; {evaluation.silent} silent, each counted as {NOTHING_FOUND_DB:g} dB"
         print_table(means, ["metric", "mean", "95 % from", "to", "voices"], title=title)
     for score in evaluation.scores:
+        for metric, reason in score.skipped.items():
+            print(f"{name}: no {metric} of {score.estimate}: {reason}", file=sys.stderr)
         for note in score.notes:
             print(f"note: {score.estimate}: {note}", file=sys.stderr)
     for entry in evaluation.unscored:
         print(f"{name}: not scored: {entry.path}: {entry.reason}", file=sys.stderr)
+
+
+def _or_nothing(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from recurra.core.errors import MissingExtraError, RecurraError, import_extra
+from recurra.core.errors import (
+    CheckpointError,
+    MissingExtraError,
+    RecurraError,
+    import_extra,
+)
 from recurra.core.pretrained.folder import CARD, CONFIG
 
 # What `owner/name` may be on the Hugging Face Hub; anything else is never asked for there.
@@ -34,6 +39,7 @@ def resolve(
 
     Raises:
         RecurraError: nothing of that name; the message lists what was tried and what ships.
+        CheckpointError: the Hub has the id, and it holds no config.json.
         MissingExtraError: only the Hub is left and its library is not installed.
     """
     name = str(name_or_path)
@@ -101,7 +107,7 @@ def download(name: str, patterns: Sequence[str]) -> Path:
 def _from_hub(name: str, revision: str | None, tried: list[str]) -> Path:
     folder = _download(name, _HUB_FILES, revision, tried)
     if not (folder / CONFIG).is_file():
-        raise RecurraError(f"{name} on the Hugging Face Hub has no {CONFIG}")
+        raise CheckpointError(f"{name} on the Hugging Face Hub has no {CONFIG}")
     return folder
 
 

@@ -9,6 +9,8 @@ from recurra.core.cli import BudgetOption, JsonOption
 from recurra.core.files import refuse_to_overwrite
 from recurra.recsys.cli.columns import (
     SPLIT_HELP,
+    AboutItemsOption,
+    FeaturesOption,
     ItemOption,
     KCoreOption,
     LogArgument,
@@ -17,6 +19,7 @@ from recurra.recsys.cli.columns import (
     UserOption,
     WeightMinOption,
     WeightOption,
+    asked_features,
 )
 
 UsersOption = Annotated[
@@ -75,6 +78,8 @@ def compare(
     weight: WeightOption = None,
     weight_min: WeightMinOption = None,
     k_core: KCoreOption = 1,
+    items: AboutItemsOption = None,
+    features: FeaturesOption = None,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
     seen: SeenOption = False,
     epochs: Annotated[
@@ -115,6 +120,7 @@ def compare(
         None if models is None else [name.strip() for name in models.split(",")],
         {name: load_recipe(name, (), options) for name in RECIPES},
         run_folder,
+        asked_features(items, features),
         split_by=split,
         filter_seen=not seen,
         users=users,

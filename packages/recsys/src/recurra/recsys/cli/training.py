@@ -8,6 +8,8 @@ import typer
 from recurra.core.cli import BudgetOption, JsonOption
 from recurra.recsys.cli.columns import (
     SPLIT_HELP,
+    AboutItemsOption,
+    FeaturesOption,
     ItemOption,
     KCoreOption,
     LogArgument,
@@ -16,6 +18,7 @@ from recurra.recsys.cli.columns import (
     UserOption,
     WeightMinOption,
     WeightOption,
+    asked_features,
 )
 
 
@@ -38,6 +41,8 @@ def train(
     weight: WeightOption = None,
     weight_min: WeightMinOption = None,
     k_core: KCoreOption = 1,
+    items: AboutItemsOption = None,
+    features: FeaturesOption = None,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
     seen: SeenOption = False,
     epochs: Annotated[
@@ -62,12 +67,16 @@ def train(
     in a text empty, NaN, null, None, NA and what else pandas takes for it) are left out and
     counted. Interrupt it at any moment and start it again to go on.
 
+    What a table says of the items can be learnt with them: a cell of a column of --features holds a
+    category, or several with "|" between them (in Parquet also a list).
+
     \b
     Examples:
       recurra-recsys train log.csv -o model
       recurra-recsys train log.csv --budget 30m
       recurra-recsys train ratings.parquet --item movieId --weight-min 4 -o model
       recurra-recsys train log.csv --model sasrec network.d_model=128 learning_rate=1e-3
+      recurra-recsys train log.csv --items movies.csv --features genres,year
       recurra-recsys train log.csv --recipe original --epochs 2000
     """
     from recurra.recsys.data import LogColumns
@@ -77,8 +86,9 @@ def train(
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
     options = {"epochs": epochs, "patience": patience, "max_minutes": budget, "seed": seed}
     config = load_recipe(model, overrides or (), options, recipe=recipe)
-    judged = {"split_by": split, "filter_seen": not seen}
-    finished = train_log(log, columns, model, config, output, run_folder, **judged, json=json)
+    judged = {"split_by": split, "filter_seen": not seen, "json": json}
+    about = asked_features(items, features)
+    finished = train_log(log, columns, model, config, output, run_folder, about, **judged)
     if not finished:
         raise typer.Exit(130)
 
@@ -98,6 +108,8 @@ def tune(
     weight: WeightOption = None,
     weight_min: WeightMinOption = None,
     k_core: KCoreOption = 1,
+    items: AboutItemsOption = None,
+    features: FeaturesOption = None,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
     seen: SeenOption = False,
     tries: Annotated[
@@ -131,5 +143,6 @@ def tune(
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
     words = tuple(overrides or ())
     config = TuneConfig(model, words, tries, epochs, seed, split, filter_seen=not seen)
-    if not tune_log(log, columns, config, output, run_folder, budget=budget, json=json):
+    about = asked_features(items, features)
+    if not tune_log(log, columns, config, output, run_folder, about, budget=budget, json=json):
         raise typer.Exit(130)

@@ -1,7 +1,8 @@
 """What the networks here share: items and places embedded, layers, scores by the item table."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+import copy
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.nn import functional
 from recurra.core.layers import Mamba2, NGramHead, PrefixAttention
 from recurra.core.pretrained import Pretrained
 from recurra.recsys.models.dropout import Dropout
+from recurra.recsys.models.featured_embedding import FeaturedEmbedding
 from recurra.recsys.models.mixing import (
     Attention,
     BesideNGrams,
@@ -76,9 +78,13 @@ class NextItemConfig(NetworkConfig):
 
     Attributes:
         n_items: V; items are 1 to V, and 0 pads a row.
+        n_feature_values: of all features of the items, see `FeaturedEmbedding`; 0 is without.
+        features_per_item: values that an item has at most.
     """
 
     n_items: int
+    n_feature_values: int = 0
+    features_per_item: int = 0
 
 
 class NextItemModel(Pretrained):
@@ -107,7 +113,7 @@ class NextItemModel(Pretrained):
         self.config = config
         self.register_parameter("output_bias", None)
         rows = config.n_items + 1 + self.n_special
-        self.item_embedding = nn.Embedding(rows, config.d_model, padding_idx=PAD)
+        self.item_embedding = _item_embedding(config, rows)
         if config.positions in ("learned", "inverse"):
             self.position_embedding = nn.Embedding(config.max_len, config.d_model)
         self.dropout = Dropout(config.dropout)
@@ -225,7 +231,26 @@ class NextItemModel(Pretrained):
     @property
     def output_table(self) -> Tensor:
         """(V + 1, C), the item embeddings."""
-        return self.item_embedding.weight[: self.config.n_items + 1]
+        return self.item_table[: self.config.n_items + 1]
+
+    @property
+    def item_table(self) -> Tensor:
+        """(V + 1 + n_special, C), all rows."""
+        embedding = self.item_embedding
+        return embedding.table() if isinstance(embedding, FeaturedEmbedding) else embedding.weight
+
+    def folded(self) -> Self:
+        """The same network without features: the item table has what was learnt of them added.
+
+        Features are of the training alone: lists, indexes, exports and servers take the table.
+        """
+        if not self.config.n_feature_values:
+            return self
+        found = copy.deepcopy(self)
+        table = self.item_table.detach().clone()
+        found.item_embedding = nn.Embedding.from_pretrained(table, freeze=False, padding_idx=PAD)
+        found.config = replace(self.config, n_feature_values=0, features_per_item=0)
+        return found
 
     def initialise(self) -> None:
         """Draw weights from a normal distribution cut off at two deviations; biases are zero.
@@ -262,6 +287,13 @@ def _by_rows(places: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     at = places.new_zeros(n_rows * most)
     at[found] = places % length
     return at.view(n_rows, most), found
+
+
+def _item_embedding(config: NextItemConfig, rows: int) -> nn.Embedding:
+    if not config.n_feature_values:
+        return nn.Embedding(rows, config.d_model, padding_idx=PAD)
+    features = config.n_feature_values, config.features_per_item
+    return FeaturedEmbedding(rows, config.d_model, *features, padding_idx=PAD)
 
 
 def _layer(config: NetworkConfig, causal: bool) -> nn.Module:

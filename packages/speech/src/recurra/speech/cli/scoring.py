@@ -29,8 +29,9 @@ def evaluate(
 
     Folders are matched by relative path, with or without `.enhanced`. What cannot be scored is
     counted with the reason. PESQ needs `recurra-speech[pesq]`, STOI and DNSMOS `[metrics]`.
-    With --speakers voices are scored by SI-SDR, in the best order of each recording; --mixture adds
-    how much better they are than what was separated. A silent estimate counts as -30 dB.
+    With --speakers voices are scored by SI-SDR, in the best order of each recording, and then by
+    what else --metric names; --mixture adds how much better they are than what was separated. A
+    silent estimate counts as -30 dB.
 
     \b
     Examples:
@@ -74,9 +75,9 @@ def _evaluate_speakers(
     from recurra.speech.evaluate_speakers import evaluate_speakers
     from recurra.speech.score_report import print_speakers
 
-    if metrics not in (None, [], ["si_sdr"]):
-        raise RecurraError("--speakers scores by si_sdr alone; leave --metric out")
-    evaluation = evaluate_speakers(reference, estimate, mixture)
+    asked = metrics or ["si_sdr"]
+    with progress("scoring", unit="recordings") as bar:
+        evaluation = evaluate_speakers(reference, estimate, mixture, asked, lambda: bar.advance(1))
     print_speakers(evaluation, PACKAGE, json=json)
     if not evaluation.scores:
         raise typer.Exit(2)

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from recurra.core.errors import RecurraError
+from recurra.core.errors import CheckpointError, RecurraError
 from recurra.core.pretrained import Pretrained, read_config, resolve
 from recurra.speech.models.frcrn import Frcrn
 from recurra.speech.models.mossformer2_se import MossFormer2Se
@@ -71,6 +71,11 @@ def find_folder(name_or_path: str | Path) -> Path:
     """
     try:
         return resolve(name_or_path, shipped_in=_WEIGHTS)
+    except CheckpointError as error:  # the Hub has it, as it has the official ones
+        raise RecurraError(
+            f"{error}: of an official checkpoint make a model folder: "
+            f"recurra-speech import-checkpoint {name_or_path} -o DIR"
+        ) from error
     except RecurraError as error:
         given = _official_checkpoint(Path(name_or_path).expanduser())
         if not given:
