@@ -114,6 +114,12 @@ def test_similar_items_and_facts_are_shown(model_folder, capsys):
     assert run(app, PACKAGE, ["similar", str(model_folder), "a", "b", "-k", "2", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["similar"]
     assert [(row["of"], row["rank"]) for row in rows] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    some = ["similar", str(model_folder), "zz", "a", "yy", "b", "-k", "2", "--json"]
+    assert run(app, PACKAGE, some) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert (found["similar"], found["unknown_items"]) == (rows, 2)
+    assert shown.err == "skipped unknown items: 2\n"
     assert run(app, PACKAGE, ["info", str(model_folder), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["kind"], facts["items"], facts["users"]) == ("bert4rec", 6, 60)
@@ -157,7 +163,8 @@ def test_nothing_between_commas_is_no_item(model_folder, capsys, history):
         (["export", "none", "-o", "model.txt"], "model.txt: models are written as .onnx"),
         (["recommend", "MODEL", "--only", "LOG", "-o", "x.csv"], "leave no item of the model"),
         (["recommend", "MODEL", "--only", "no.txt"], "no.txt: No such file"),
-        (["similar", "MODEL", "zz"], "does not know the item zz"),
+        (["similar", "MODEL", "zz"], "does not know the item zz: ids are those of the log"),
+        (["similar", "MODEL", "zz", "yy"], "the item zz, nor any of 1 others: ids are those"),
         (["info", "none"], "no model 'none'"),
         (["train", "no.csv"], "no.csv: no such file"),
         (["train", "LOG", "-o", "LOG"], "is a file; give a folder"),
@@ -283,9 +290,11 @@ def test_what_was_seen_is_ranked_too_where_that_is_asked(tmp_path, capsys):
         "compare": [str(log), "--models", "markov"],
         "train": [str(log), "-o", model, "--epochs", "1", "network.d_model=8"],
         "evaluate": [model, str(log)],
+        "tune": [str(log), "-o", f"{model}2", "--tries", "1", "--epochs", "1", "network.d_model=8"],
     }.items():
         for seen in ([], ["--seen"]):
-            run_folder = ["--run", str(tmp_path / f"run{len(seen)}")] if name == "train" else []
+            trains = name in ("train", "tune")
+            run_folder = ["--run", str(tmp_path / f"{name}{len(seen)}")] if trains else []
             assert run(app, PACKAGE, [name, *words, *seen, *run_folder, "--json"]) == 0
             document = json.loads(capsys.readouterr().out)
             found[name, bool(seen)] = document["test"]["markov"]["mrr@10"]

@@ -124,6 +124,8 @@ def test_a_log_is_tuned_judged_and_written_and_a_bad_call_is_one_line(tmp_path, 
     assert json.loads((folder / "metrics.json").read_text())["test"] == found["test"]
     assert run(app, PACKAGE, ["recommend", str(folder), "--history", "a,b", "-k", "1"]) == 0
     capsys.readouterr()
+    assert run(app, PACKAGE, [*command, "--seen"]) == 2
+    assert "another search (filter_seen differ)" in capsys.readouterr().err.splitlines()[-1]
     assert run(app, PACKAGE, [*command, "--seed", "1"]) == 2
     assert "another search (seed differ)" in capsys.readouterr().err.splitlines()[-1]
     assert run(app, PACKAGE, [*command, "epoch=3"]) == 2

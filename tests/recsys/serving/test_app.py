@@ -249,6 +249,135 @@ def test_what_waited_too_long_behind_others_is_given_up():
     assert (late.status, str(late)) == (503, "no answer within 0.05 s; try again")
 
 
+@pytest.fixture
+def streaming(streaming_model, log, tmp_path):
+    """A service of a model that keeps states of users."""
+    Recommender(streaming_model, log).save(tmp_path / "streaming")
+    return Service(str(tmp_path / "streaming"), ServiceMetrics(), max_users=3)
+
+
+def came(user, *items, **body):
+    return "POST", "/events", json.dumps({"user": user, "items": items, **body}).encode()
+
+
+def assert_same_list(found, expected):
+    assert [row["item"] for row in found["items"]] == [row["item"] for row in expected["items"]]
+    for row, other in zip(found["items"], expected["items"], strict=True):
+        assert row["score"] == pytest.approx(other["score"], abs=1e-5)
+
+
+def test_a_list_knows_each_event_at_once_and_is_that_of_the_whole_history(streaming):
+    history = []
+    for item in ("tea", "mug", "tea", "jug"):
+        history.append(item)
+        ((status, taken),) = ask(streaming, came("dan", item))
+        assert status == 200
+        begun = len(history) == 1
+        assert taken == {"events": len(history), "unknown_items": 0, "begun": begun}
+        for wanted in ({"k": 4}, {"k": 5, "seen": True}, {"k": 5, "exclude": ["cup", "boat"]}):
+            found, whole = ask(
+                streaming, recommend(user="dan", **wanted), recommend(history=history, **wanted)
+            )
+            assert found[0] == whole[0] == 200
+            assert_same_list(found[1], whole[1])
+            assert found[1]["running"]
+            assert "running" not in whole[1]
+
+
+def test_a_state_begins_with_the_log_with_a_history_or_with_nothing(streaming):
+    found = ask(
+        streaming,
+        recommend(user="ann"),  # pot, tea, cup in the log
+        recommend(user="dan"),
+        came("ann", "boat", "mug"),
+        recommend(user="ann"),
+        recommend(history=["pot", "tea", "cup", "mug"]),
+        came("ann", "jug", history=["boat", "pot"]),
+        recommend(user="ann"),
+        recommend(history=["pot", "jug"]),
+        came("eve", "boat"),
+        recommend(user="eve", k=2),
+        came(7),
+        recommend(user="7", k=1),
+    )
+    assert [status for status, _ in found] == [200, 404] + 10 * [200]
+    answers = [answer for _, answer in found]
+    assert not answers[0]["running"]
+    assert answers[2] == {"events": 4, "unknown_items": 1, "begun": True}
+    assert_same_list(answers[3], answers[4])
+    assert answers[5] == {"events": 2, "unknown_items": 1, "begun": True}
+    assert_same_list(answers[6], answers[7])
+    assert answers[8] == {"events": 0, "unknown_items": 1, "begun": True}
+    assert (answers[9]["cold_start"], answers[9]["running"]) == (True, True)
+    assert [row["item"] for row in answers[9]["items"]] == ["pot", "tea"]
+    assert answers[11]["running"]  # ids are compared as text
+
+
+def test_events_of_one_moment_are_read_in_their_order_and_as_alone(streaming, tmp_path):
+    rng = np.random.default_rng(0)
+    items = ["pot", "tea", "cup", "mug", "jug"]
+    requests = []
+    for _ in range(15):
+        user, item = "uvw"[rng.integers(3)], items[rng.integers(5)]
+        requests += [came(user, item), recommend(user=user, k=5, seen=True)]
+    together = ask(streaming, *requests)
+    other = Service(streaming.name, ServiceMetrics())
+    assert together == [ask(other, request)[0] for request in requests]
+    assert {status for status, _ in together} == {200}
+
+
+def test_users_beyond_the_limit_are_dropped_and_reloading_drops_all_and_both_are_told(streaming):
+    ask(streaming, *(came(f"u{number}", "tea") for number in range(5)))
+    (_, health), (_, metrics), (status, _) = ask(
+        streaming, ("GET", "/health"), ("GET", "/metrics"), recommend(user="u1")
+    )
+    assert health["running_users"] == 3
+    assert metrics["running_users"]["kept"] == metrics["running_users"]["limit"] == 3
+    assert metrics["running_users"]["state_bytes"] > 0
+    assert metrics["running_users"]["dropped"] == {"least_recently_used": 2, "reload": 0}
+    assert metrics["requests"]["/events"] == {"200": 5}
+    assert status == 404
+    ((_, reloaded),) = ask(streaming, ("POST", "/reload"))
+    assert (reloaded["dropped_users"], reloaded["running_users"]) == (3, 0)
+    (_, taken), (_, metrics) = ask(streaming, came("u4", "cup"), ("GET", "/metrics"))
+    assert taken == {"events": 1, "unknown_items": 0, "begun": True}
+    assert metrics["running_users"]["dropped"] == {"least_recently_used": 2, "reload": 3}
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "message"),
+    [
+        (came("ann", *(51 * ["pot"])), 400, "over 50 events; send the last"),
+        (came("ann", "pot", history=50 * ["pot"]), 400, "over 50 events; send the last"),
+        (came("a" * 257, "pot"), 400, "user"),
+        (came(None, "pot"), 400, "user"),
+        (came("ann", None), 400, "items.0"),
+        (("POST", "/events", b'{"user": "ann"}'), 400, "items: Field required"),
+        (came("ann", "pot", k=3), 400, "k: Extra inputs are not permitted"),
+        (came("ann", "p" * 5000), 413, "the body is over 4096 bytes"),
+        ((*came("ann", "pot"), b"", "127.0.0.1", b"text/plain"), 415, "must be JSON"),
+        (("GET", "/events"), 405, "GET /events: Method Not Allowed"),
+    ],
+)
+def test_bad_events_get_one_line_and_begin_no_state(streaming, request_, status, message):
+    limits = ServeLimits(body_bytes=4096, events=50)
+    (got, document), (_, health) = ask(streaming, request_, ("GET", "/health"), limits=limits)
+    assert (got, list(document)) == (status, ["error"])
+    assert message in document["error"]
+    assert "\n" not in document["error"]
+    assert health["running_users"] == 0
+
+
+def test_a_model_that_reads_whole_histories_takes_no_events_and_says_what_to_do(service):
+    (status, found), (_, health), (_, metrics) = ask(
+        service, came("ann", "pot"), ("GET", "/health"), ("GET", "/metrics")
+    )
+    assert status == 409
+    assert "send the history to /recommend" in found["error"]
+    assert "network.encoder=mamba2 network.positions=none" in found["error"]
+    assert health["running_users"] is metrics["running_users"] is None
+
+
 def test_quantiles_are_within_a_bin_of_the_truth():
     metrics, rng = ServiceMetrics(), np.random.default_rng(0)
     seconds = rng.lognormal(-4, 1, 2000)

@@ -103,6 +103,27 @@ def test_a_model_is_replaced_under_load_and_no_request_is_dropped(folder, log):
     assert set(answers) <= {json.dumps(before), json.dumps(after)}
 
 
+def test_events_of_many_clients_at_once_are_all_read_once(streaming_model, log, tmp_path):
+    Recommender(streaming_model, log).save(tmp_path / "streaming")
+    with serving(tmp_path / "streaming") as (place, _):
+
+        def post(user):
+            return ask(place, "POST", "/events", {"user": user, "items": ["tea"]})[1]["events"]
+
+        with ThreadPoolExecutor(20) as pool:
+            shared = list(pool.map(post, ["dan"] * 60))
+            own = list(pool.map(post, [f"u{number}" for number in range(60)]))
+        listed = ask(place, "POST", "/recommend", {"user": "dan", "k": 3})[1]
+        whole = ask(place, "POST", "/events", {"user": "eve", "items": [], "history": ["tea"] * 60})
+        again = ask(place, "POST", "/recommend", {"user": "eve", "k": 3})[1]
+    assert sorted(shared) == list(range(1, 61))
+    assert own == [1] * 60
+    assert whole == (200, {"events": 60, "unknown_items": 0, "begun": True})
+    assert [row["item"] for row in listed["items"]] == [row["item"] for row in again["items"]]
+    scores = [[row["score"] for row in found["items"]] for found in (listed, again)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
 def test_a_body_that_does_not_come_is_given_up_and_others_are_answered(folder):
     with serving(folder, "--timeout", "1") as (place, _):
         host, port = place.split(":")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from recurra.core.cli import print_json
 from recurra.core.errors import RecurraError
+from recurra.core.training import gather_from_processes, is_first_process
 from recurra.recsys.baselines import BASELINES
 from recurra.recsys.data import LogColumns, read_log, split_log
 from recurra.recsys.item_features import FeatureColumns
@@ -42,6 +43,8 @@ def compare(
 ) -> bool:
     """Train or fit each, judge all on the same users, and show them.
 
+    Under torchrun all processes train, and the first one does the rest.
+
     Args:
         path: of the log.
         columns: see `LogColumns`.
@@ -71,7 +74,8 @@ def compare(
     split = split_log(log, split_by, path, filter_seen=filter_seen)
     tell(path, log, report)
     tell_of_features(about, features)
-    rows = judge_baselines(split, None if names is None else [n for n in names if n in BASELINES])
+    rules = None if names is None else [n for n in names if n in BASELINES]
+    rows = judge_baselines(split, rules) if is_first_process() else []
     for name in recipes if names is None else [n for n in names if n in RECIPES]:
         say(f"{name}:")
         start = time.process_time()
@@ -79,7 +83,11 @@ def compare(
         if not result.finished:
             return False
         seconds = time.process_time() - start
-        rows.append(Row(judge(NetworkScorer(model, name), split), seconds))
+        if is_first_process():
+            rows.append(Row(judge(NetworkScorer(model, name), split), seconds))
+    gather_from_processes(None)  # so that all have looked at the files that are written now
+    if not is_first_process():
+        return True
     if users is not None:
         write_users(rows, users)
     if picture is not None:

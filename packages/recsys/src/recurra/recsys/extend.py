@@ -11,6 +11,7 @@ import torch
 
 from recurra.core.cli import load_config
 from recurra.core.pretrained import check_replaceable, load_tensors, resolve
+from recurra.core.training import gather_from_processes, is_first_process
 from recurra.recsys.baselines import Markov, Popularity
 from recurra.recsys.data import Holdout, Interactions, LogColumns, LogReport, Split, read_log
 from recurra.recsys.judging import judge
@@ -29,7 +30,8 @@ class ExtendReport:
     """What became of a model: counts of what is new, and whether its training came to its end.
 
     `split` and `rows` are what it was worth for the first new event of known users, before it
-    learnt any, beside rules; no rows where no known user has new events.
+    learnt any, beside rules; no rows where no known user has new events, nor in other processes
+    than the first.
     """
 
     log: LogReport
@@ -55,7 +57,8 @@ def extend_model(
 
     The model is judged by what came before it learns it. Then all events of who has new ones are
     learnt, so that nothing is left to choose weights by: the last ones are kept. The recipe is that
-    of the model's own training, at half its rate.
+    of the model's own training, at half its rate. Under torchrun all processes train, and the first
+    one judges and writes.
 
     Args:
         name_or_path: a model folder, or an id of the Hugging Face Hub.
@@ -80,7 +83,7 @@ def extend_model(
     model, finished = grow_model(old.model, log), True
     split = what_came(log, old.log, seed)
     rows = []
-    if len(split.test.targets):
+    if len(split.test.targets) and is_first_process():
         rows = judge_baselines(split, [Popularity.name, Markov.name])
         rows.append(Row(judge(NetworkScorer(model), split), None))
     config = replace(_recipe(folder, model), epochs=epochs or 1, seed=seed)
@@ -91,7 +94,8 @@ def extend_model(
         gentle = replace(config, learning_rate=config.learning_rate / 2)
         model, result = train(replace(split, train=learnt), gentle, run, start=model, choose=False)
         finished = result.finished
-    if finished:
+    gather_from_processes(None)  # so that all have read what may be replaced now
+    if finished and is_first_process():
         found = {"extended": True, **(document(rows, split) if rows else {})}
         text = json_text.dumps(found, indent=2) + "\n"
         files = {METRICS: lambda path: path.write_text(text), **training_file(config)}

@@ -73,6 +73,13 @@ def show(found: Recommendations, output: Path | None, *, json: bool, unknown_ids
         )
 
 
+def show_similar(table: pl.DataFrame, output: Path | None, unknown: int, *, json: bool) -> None:
+    """Tell where items that are alike were written, or print them, and how many were skipped."""
+    show_table(table, output, "similar", json=json, also={"unknown_items": unknown})
+    if unknown:
+        print(f"skipped unknown items: {unknown}", file=sys.stderr)
+
+
 def show_table(
     table: pl.DataFrame,
     output: Path | None,

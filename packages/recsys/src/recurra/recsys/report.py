@@ -13,6 +13,7 @@ from recurra.core.bootstrap import MeanInterval
 from recurra.core.cli import print_table
 from recurra.core.errors import RecurraError, import_extra
 from recurra.core.files import replaced_file
+from recurra.core.training import is_first_process
 from recurra.recsys.baselines import BASELINES, Markov
 from recurra.recsys.data import Split
 from recurra.recsys.judging import Judgement, judge
@@ -184,8 +185,9 @@ def plot(rows: Sequence[Row], split: Split, path: Path) -> None:
 
 
 def say(line: str) -> None:
-    """Tell the person, apart from the results."""
-    print(line, file=sys.stderr)
+    """Tell the person, apart from the results; once, however many processes there are."""
+    if is_first_process():
+        print(line, file=sys.stderr)
 
 
 def _ranked(split: Split) -> str:

@@ -23,12 +23,28 @@ class SimilarItems:
         self._log = recommender.log
         self._directions = table / np.maximum(lengths, np.finfo(np.float32).tiny)  # (V + 1, C)
 
-    def of_each(self, items: Sequence[object], k: int = 10) -> pl.DataFrame:
-        """The k items most like each of some: as `of`, with a first column "of" that names it."""
+    def of_each(self, items: Sequence[object], k: int = 10) -> tuple[pl.DataFrame, int]:
+        """The k items most like each of some.
+
+        Returns:
+            A table as of `of`, with a first column "of" that names the item, and how many of the
+            items are unknown, and were skipped.
+
+        Raises:
+            RecurraError: the model knows none of the items.
+        """
+        known = [item for item in items if len(self._log.number([item]))]
+        unknown = len(items) - len(known)
+        if not known:
+            others = f", nor any of {unknown - 1} others" if unknown > 1 else ""
+            raise RecurraError(
+                f"the model does not know the item {items[0]}{others}: ids are those of the log,"
+                f" such as {self._log.items[0]}"
+            )
         tables = [
-            self.of(item, k).select(pl.lit(str(item)).alias("of"), pl.all()) for item in items
+            self.of(item, k).select(pl.lit(str(item)).alias("of"), pl.all()) for item in known
         ]
-        return pl.concat(tables)
+        return pl.concat(tables), unknown
 
     def of(self, item: object, k: int = 10) -> pl.DataFrame:
         """The k items that are most like one.

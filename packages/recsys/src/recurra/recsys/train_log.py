@@ -55,11 +55,9 @@ def train_log(
     log, report = read_log(path, columns)
     features = None if about is None else about.read(log)
     split = split_log(log, split_by, path, filter_seen=filter_seen)
-    rows = []
-    if is_first_process():
-        tell(path, log, report)
-        tell_of_features(about, features)
-        rows = judge_baselines(split)
+    tell(path, log, report)
+    tell_of_features(about, features)
+    rows = judge_baselines(split) if is_first_process() else []
     start = time.process_time()
     run = run_folder or output.with_name(f"{output.name}.run")
     model, result = train(split, config, run, features=features)

@@ -11,7 +11,7 @@ from recurra.core.cli import print_json, print_table
 from recurra.core.errors import RecurraError
 from recurra.core.files import replaced_file
 from recurra.core.pretrained import check_replaceable
-from recurra.core.training import DivergedError
+from recurra.core.training import DivergedError, gather_from_processes, is_first_process
 from recurra.recsys.data import LogColumns, Split, read_log, split_log
 from recurra.recsys.item_features import FeatureColumns, ItemFeatures
 from recurra.recsys.judging import judge
@@ -38,6 +38,7 @@ class TuneConfig:
         epochs: of the last round; None is the recipe's.
         seed: of what is drawn, and of every training.
         split: see `split_log`.
+        filter_seen: see `Holdout`; of every try and of the table.
     """
 
     model: str = "bert4rec"
@@ -46,6 +47,7 @@ class TuneConfig:
     epochs: int | None = None
     seed: int = 0
     split: str = "leave-one-out"
+    filter_seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def tune_log(
 ) -> bool:
     """Search for settings on a log, judge the best model and write its folder.
 
+    Under torchrun all processes train every try, and the first one does the rest.
+
     Args:
         path: of the log.
         columns: see `LogColumns`.
@@ -100,7 +104,7 @@ def tune_log(
     recipe = load_recipe(config.model, config.words)
     log, report = read_log(path, columns)
     features = None if about is None else about.read(log)
-    split = split_log(log, config.split, path)
+    split = split_log(log, config.split, path, filter_seen=config.filter_seen)
     tell(path, log, report)
     tell_of_features(about, features)
     tries = draw_tries(
@@ -115,6 +119,8 @@ def tune_log(
     if not search.run(tries, config.epochs or recipe.epochs):
         return False
     best = search.best()
+    if not is_first_process():
+        return True
     model = load_model(search.folder_of(best) / "best").folded()
     rows = judge_baselines(split)
     rows.append(Row(judge(NetworkScorer(model, config.model), split), None))
@@ -179,7 +185,7 @@ class Search:
     def run(self, tries: Sequence[tuple[str, ...]], epochs: int) -> bool:
         """Make all rounds, or as many as the budget lets; False if interrupted."""
         self._numbers = {words: number for number, words in enumerate(tries, start=1)}
-        self.folder.mkdir(parents=True, exist_ok=True)
+        gather_from_processes(None)  # so that all have read the folder before it changes
         self._write()
         for count, epochs_of_round in halve(len(tries), epochs):
             tries = tries[:count]
@@ -233,7 +239,9 @@ class Search:
             if result.best is not None:
                 ndcg, end = result.best, result.end
         seconds = before + time.monotonic() - start
-        self.done[words, epochs] = Try(words, epochs, ndcg, seconds, end)
+        # Clocks differ, and by the seconds all decide whether there is another try.
+        done = gather_from_processes(Try(words, epochs, ndcg, seconds, end))[0]
+        self.done[words, epochs] = done
         self._write()
         return True
 
@@ -261,6 +269,9 @@ class Search:
         return tries
 
     def _write(self) -> None:
+        if not is_first_process():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
         found = {"asked": self._asked, "tries": [asdict(done) for done in self.done.values()]}
         with replaced_file(self.folder / TRIES) as partial:
             partial.write_text(json_text.dumps(found, indent=2) + "\n")

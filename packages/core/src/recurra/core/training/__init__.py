@@ -4,7 +4,11 @@ from recurra.core.training.data_order import DataOrder, Draw
 from recurra.core.training.fit import FitResult, fit
 from recurra.core.training.fit_config import FitConfig
 from recurra.core.training.optimization import DivergedError
-from recurra.core.training.processes import is_first_process, process_count
+from recurra.core.training.processes import (
+    gather_from_processes,
+    is_first_process,
+    process_count,
+)
 from recurra.core.training.task import Task
 
 __all__ = [
@@ -15,6 +19,7 @@ __all__ = [
     "FitResult",
     "Task",
     "fit",
+    "gather_from_processes",
     "is_first_process",
     "process_count",
 ]

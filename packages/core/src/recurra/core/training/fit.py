@@ -18,6 +18,7 @@ from recurra.core.training.data_worker import start_worker
 from recurra.core.training.fit_config import FitConfig
 from recurra.core.training.metrics_log import MetricsLog
 from recurra.core.training.optimization import Optimization, build_accelerator, seed_all
+from recurra.core.training.processes import gather_from_processes
 from recurra.core.training.progress_lines import ProgressLines
 from recurra.core.training.run_folder import RunFolder, latest_checkpoint
 from recurra.core.training.stopping import End, Stopping
@@ -100,7 +101,7 @@ def fit(
             sitting = _Sitting(task, config, folder, run, accelerator, interruption, progress)
             sitting.train()
             accelerator.wait_for_everyone()
-        return sitting.result()
+        return gather_from_processes(sitting.result())[0]  # only the first one has judged
     finally:
         if sitting is not None:
             sitting.close()

@@ -17,7 +17,7 @@ from recurra.core.errors import CheckpointError, RecurraError, import_extra
 from recurra.core.training.averaging import WeightAverage
 from recurra.core.training.clipping import clip_gradients
 from recurra.core.training.fit_config import FitConfig
-from recurra.core.training.processes import process_count
+from recurra.core.training.processes import PATIENCE, process_count
 from recurra.core.training.schedule import build_schedule, restore_schedule
 from recurra.core.training.task import Task
 
@@ -34,8 +34,6 @@ def build_accelerator(config: FitConfig) -> Any:
         RecurraError: Accelerate was set up, by its environment, for a way of sharing the model
             itself out; only whole copies (DDP) are supported.
     """
-    from datetime import timedelta
-
     accelerate = import_extra("accelerate", extra="train", package="recurra-core")
     # Accelerate keeps its precision for the life of the process and refuses another; a second fit
     # may want one. The process group, which is the costly part, is left standing.
@@ -45,8 +43,7 @@ def build_accelerator(config: FitConfig) -> Any:
         cpu=not torch.accelerator.is_available(),
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         gradient_accumulation_steps=config.accumulate,
-        # The other processes wait while the first one validates; the usual half hour can be short.
-        kwargs_handlers=[accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=6))],
+        kwargs_handlers=[accelerate.InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     kind = str(accelerator.distributed_type.value)
     if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):

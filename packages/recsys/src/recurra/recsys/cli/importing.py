@@ -95,13 +95,13 @@ def extend(
       recurra-recsys extend model new.csv -o model
       recurra-recsys extend model new.csv -o extended --epochs 0
     """
-    import sys
     from dataclasses import asdict
 
     from recurra.core.cli import print_json
+    from recurra.core.training import is_first_process
     from recurra.recsys.data import LogColumns
     from recurra.recsys.extend import extend_model
-    from recurra.recsys.report import document, show
+    from recurra.recsys.report import document, say, show
 
     columns = LogColumns(user, item, time, weight, weight_min)
     done = extend_model(
@@ -109,8 +109,10 @@ def extend(
     )
     if not done.finished:
         raise typer.Exit(130)
+    if not is_first_process():
+        return
     for line in done.log.lines():
-        print(f"{log}: {line}", file=sys.stderr)
+        say(f"{log}: {line}")
     if json:
         counts = {"events": done.events, "users": done.users, "items": done.items}
         came = document(done.rows, done.split) if done.rows else None

@@ -116,7 +116,8 @@ def similar(
 ) -> None:
     """List the items that are most like one, by the angle between their embeddings.
 
-    Two items are alike that the model recommends after the same histories.
+    Two items are alike that the model recommends after the same histories. Items that it does not
+    know are skipped and counted.
 
     \b
     Examples:
@@ -124,16 +125,16 @@ def similar(
       recurra-recsys similar model tea cups -k 3 --items titles.csv
     """
     from recurra.recsys.catalogue import Catalogue
-    from recurra.recsys.recommend import check_table, show_table, write_table
+    from recurra.recsys.recommend import check_table, show_similar, write_table
     from recurra.recsys.recommender import Recommender
     from recurra.recsys.similar import SimilarItems
 
     check_table(output)
     refuse_to_overwrite(output, force=force)
     catalogue = None if items is None else Catalogue(items)
-    table = SimilarItems(Recommender.from_pretrained(model)).of_each(item, k)
+    table, unknown = SimilarItems(Recommender.from_pretrained(model)).of_each(item, k)
     if catalogue is not None:
         table = catalogue.join(table)
     if output is not None:
         write_table(table, output)
-    show_table(table, output, "similar", json=json)
+    show_similar(table, output, unknown, json=json)

@@ -30,13 +30,20 @@ def serve(
     max_waiting: Annotated[
         int, typer.Option(min=1, help="Requests; one more is turned away.")
     ] = 1024,
+    max_users: Annotated[
+        int, typer.Option(min=1, help="With a state; the one longest not heard of goes.")
+    ] = 10_000,
 ) -> None:
     """Answer over HTTP, JSON in and out, until Ctrl-C.
 
     POST /recommend takes {"history": [ids]} or {"user": id}, and "k" and "seen" if you like;
     "only" and "exclude", lists of ids, and "per_category", with --items, limit what a list holds.
+    POST /events takes {"user": id, "items": [ids]}, what a user took since, for models that stream
+    (train --model sasrec network.encoder=mamba2 network.positions=none): their state is a step
+    further, and /recommend with "user" knows it; "history" begins with what they took before.
     GET /similar?item=ID, /health and /metrics. POST /reload loads the folder anew, without a
-    request lost. What waits is scored together, and a list is the one that `recommend` makes.
+    request lost, and drops states. What waits is scored together, and a list is the one that
+    `recommend` makes.
 
     Needs the extra `serve`.
 
@@ -45,13 +52,14 @@ def serve(
       recurra-recsys serve model
       recurra-recsys serve model --items titles.csv
       curl localhost:8000/recommend --json '{"history": ["tea", "cups"], "k": 3}'
+      curl localhost:8000/events --json '{"user": "ann", "items": ["kettle"]}'
       curl 'localhost:8000/similar?item=tea&k=3'
       curl -X POST localhost:8000/reload
     """
     from recurra.recsys.serving import serve as answer
     from recurra.recsys.serving.limits import ServeLimits
 
-    limits = ServeLimits(max_body, max_events, max_k, timeout, max_waiting)
+    limits = ServeLimits(max_body, max_events, max_k, timeout, max_waiting, users=max_users)
     answer(
         model,
         host=host,

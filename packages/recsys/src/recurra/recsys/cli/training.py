@@ -111,6 +111,7 @@ def tune(
     items: AboutItemsOption = None,
     features: FeaturesOption = None,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "leave-one-out",
+    seen: SeenOption = False,
     tries: Annotated[
         int, typer.Option(min=1, help="Settings that are tried, the recipe's own among them.")
     ] = 9,
@@ -140,7 +141,8 @@ def tune(
     from recurra.recsys.tune import TuneConfig, tune_log
 
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
-    config = TuneConfig(model, tuple(overrides or ()), tries, epochs, seed, split)
+    words = tuple(overrides or ())
+    config = TuneConfig(model, words, tries, epochs, seed, split, filter_seen=not seen)
     about = asked_features(items, features)
     if not tune_log(log, columns, config, output, run_folder, about, budget=budget, json=json):
         raise typer.Exit(130)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi import Query as Parameter
@@ -22,6 +22,7 @@ from pydantic import (
 from starlette.exceptions import HTTPException
 
 from recurra.core.errors import RecurraError
+from recurra.recsys.running import NewEvents
 from recurra.recsys.serving.batching import Batcher
 from recurra.recsys.serving.limits import LimitedRequests, RequestError, ServeLimits
 from recurra.recsys.serving.metrics import ServiceMetrics
@@ -32,7 +33,7 @@ LOOPBACK = {"127.0.0.1", "::1"}
 
 
 class Wanted(BaseModel):
-    """The body of `/recommend`: a history of anyone, or a user of the log."""
+    """The body of `/recommend`: a history of anyone, or a user of the log or of `/events`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,12 +46,28 @@ class Wanted(BaseModel):
     per_category: StrictInt | None = Field(None, ge=1)
 
 
+class Came(BaseModel):
+    """The body of `/events`: what a user took, and, to begin anew, all that they took before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    # It is kept for as long as the user is, so that it may not take any memory that it likes.
+    user: Annotated[StrictStr, Field(max_length=256)] | StrictInt | StrictFloat
+    items: list[Id]
+    history: list[Id] | None = None
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
 def create_service_app(
     service: Service, metrics: ServiceMetrics, limits: ServeLimits
 ) -> LimitedRequests:
-    """Make the application: `/recommend`, `/similar`, `/health`, `/metrics` and `/reload`."""
-    batcher: Batcher[Query, dict[str, object] | RequestError]
-    batcher = Batcher(service.recommend, limits)
+    """Make the application: the routes that `recurra-recsys serve --help` names."""
+    # Events go the way of queries: a user's are read in the order in which they came, and by one
+    # thread, and the lists that are asked for behind them know them.
+    batcher: Batcher[Query | NewEvents, dict[str, object] | RequestError]
+    batcher = Batcher(service.answer, limits)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -61,10 +78,16 @@ def create_service_app(
     app = FastAPI(title="recurra-recsys", lifespan=lifespan, docs_url=None, redoc_url=None)
     _answer_errors_in_one_line(app)
 
+    async def answered(asked: Query | NewEvents) -> JSONResponse:
+        answer = await batcher.ask(asked)
+        if isinstance(answer, RequestError):
+            raise answer
+        return JSONResponse(answer)
+
     # FastAPI would read the body as JSON, then as `Wanted`, which takes as long as all the rest.
     @app.post("/recommend", openapi_extra=_described(Wanted))
     async def recommend(request: Request) -> JSONResponse:
-        wanted = _read(await request.body(), request)
+        wanted = _read(Wanted, await request.body(), request)
         if (wanted.history is None) == (wanted.user is None):
             raise RequestError(400, "give a history or a user, one of the two")
         if len(wanted.history or ()) > limits.events:
@@ -78,10 +101,14 @@ def create_service_app(
             wanted.exclude,
             wanted.per_category,
         )
-        answer = await batcher.ask(query)
-        if isinstance(answer, RequestError):
-            raise answer
-        return JSONResponse(answer)
+        return await answered(query)
+
+    @app.post("/events", openapi_extra=_described(Came))
+    async def events(request: Request) -> JSONResponse:
+        came = _read(Came, await request.body(), request)
+        if len(came.items) + len(came.history or ()) > limits.events:
+            raise RequestError(400, f"there are over {limits.events} events; send the last")
+        return await answered(NewEvents(came.user, came.items, came.history))
 
     @app.get("/similar")
     async def similar(item: str, k: Annotated[int, Parameter(ge=1)] = 10) -> JSONResponse:
@@ -93,17 +120,17 @@ def create_service_app(
 
     @app.get("/metrics")
     async def measured() -> JSONResponse:
-        return JSONResponse(metrics.document())
+        return JSONResponse(metrics.document() | {"running_users": service.running_users()})
 
     @app.post("/reload")
     async def reload(request: Request) -> JSONResponse:
         if request.client is None or request.client.host not in LOOPBACK:
             raise RequestError(403, "only this machine itself may reload the model")
         try:
-            await asyncio.to_thread(service.reload)
+            dropped = await asyncio.to_thread(service.reload)
         except RecurraError as error:
             raise RequestError(409, f"the old model stays: {error}") from error
-        return JSONResponse(service.health())
+        return JSONResponse(service.health() | {"dropped_users": dropped})
 
     return LimitedRequests(app, limits, metrics)
 
@@ -135,8 +162,8 @@ def _answer_errors_in_one_line(app: FastAPI) -> None:
         return line(500, "a bug; the server's log has the traceback")
 
 
-def _read(body: bytes, request: Request) -> Wanted:
-    """Read the body of `/recommend`.
+def _read(kind: type[Body], body: bytes, request: Request) -> Body:
+    """Read a body.
 
     Raises:
         RequestError: it is not JSON, or not what is asked for.
@@ -146,7 +173,7 @@ def _read(body: bytes, request: Request) -> Wanted:
         message = "the body must be JSON, sent with Content-Type: application/json"
         raise RequestError(415, message)
     try:
-        return Wanted.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise RequestError(400, _first_fault(first)) from error

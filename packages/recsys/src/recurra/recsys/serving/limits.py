@@ -20,11 +20,12 @@ class ServeLimits:
 
     Attributes:
         body_bytes: of a request's body.
-        events: of a history.
+        events: of a history, and of new ones with it.
         k: items of a list.
         seconds: until the body is here, and again until the answer is.
         waiting: requests that wait for the network; one more is turned away at once.
         batch: requests that the network answers together.
+        users: whose states are kept, where the model streams.
     """
 
     body_bytes: int = 1 << 20
@@ -33,6 +34,7 @@ class ServeLimits:
     seconds: float = 10.0
     waiting: int = 1_024
     batch: int = 64
+    users: int = 10_000
 
 
 class RequestError(Exception):

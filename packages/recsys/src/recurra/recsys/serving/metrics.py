@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Upper ends of the bins of the histogram, in milliseconds: 2 ** 0.25 apart, 0.25 ms to 65 s.
 BINS = [0.25 * 2 ** (step / 4) for step in range(73)]
-KNOWN = frozenset({"/recommend", "/similar", "/health", "/metrics", "/reload"})
+KNOWN = frozenset({"/recommend", "/events", "/similar", "/health", "/metrics", "/reload"})
 
 
 class ServiceMetrics:

@@ -51,7 +51,8 @@ def serve(
 
     torch.set_num_threads(threads)
     limits, metrics = limits or ServeLimits(), ServiceMetrics()
-    service = Service(name_or_path, metrics, items, category, use_index=use_index)
+    options = {"use_index": use_index, "max_users": limits.users}
+    service = Service(name_or_path, metrics, items, category, **options)
     app = create_service_app(service, metrics, limits)
     with _listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host

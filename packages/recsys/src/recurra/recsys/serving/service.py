@@ -1,7 +1,9 @@
 """The model that answers now, and the one that takes its place."""
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import numpy as np
 
 from recurra.core.errors import RecurraError
 from recurra.recsys.catalogue import Catalogue, allowed_items
+from recurra.recsys.ranking import ItemLists
 from recurra.recsys.recommender import EVERYTHING, Recommender
+from recurra.recsys.running import STREAMING, NewEvents, RunningUsers
 from recurra.recsys.selection import Selection
 from recurra.recsys.serving.limits import RequestError
 from recurra.recsys.serving.metrics import ServiceMetrics
@@ -22,7 +26,7 @@ class Query:
 
     Attributes:
         history: items of anyone, oldest first; None where a user is named.
-        user: of the log.
+        user: of the log, or one whose events came.
         k: items of the list.
         filter_seen: leave out what the history holds.
         only: ids of the items that alone may be in the list; None: all.
@@ -52,11 +56,15 @@ class Loaded:
     similar: SimilarItems
     ids: list[object]  # of item n at n - 1, as JSON has it
     categories: np.ndarray | None  # see `Selection`
+    running: RunningUsers | None  # where its network streams
     since: datetime
 
 
 class Service:
-    """Answers for a model; `reload` puts another one in its place between two batches."""
+    """Answers for a model; `reload` puts another one in its place between two batches.
+
+    What changes the states of users is done in `answer`, which one thread alone may call.
+    """
 
     def __init__(
         self,
@@ -66,6 +74,7 @@ class Service:
         category: str = "category",
         *,
         use_index: bool = True,
+        max_users: int = 10_000,
     ) -> None:
         """Load a model.
 
@@ -75,22 +84,33 @@ class Service:
             items: a table of items with their categories, see `Catalogue`; read again by `reload`.
             category: its column.
             use_index: see `Recommender.from_pretrained`.
+            max_users: whose states are kept, where the model streams, see `RunningUsers`.
 
         Raises:
             RecurraError: the model or the table cannot be loaded.
         """
         self.name = name_or_path
         self._items, self._category, self._use_index = items, category, use_index
-        self._metrics = metrics
+        self._metrics, self._max_users = metrics, max_users
+        self._dropped: Counter[str] = Counter()
         self._loaded = self._load()
 
-    def reload(self) -> None:
+    def reload(self) -> int:
         """Load the model anew from where it was; whoever asks meanwhile has the old one.
+
+        States are of the old network, and are dropped; a user begins anew with the history of the
+        new model's log, which may have their events by now: read again they would count twice.
+
+        Returns:
+            how many users had a state.
 
         Raises:
             RecurraError: it cannot be loaded; the old one stays.
         """
-        self._loaded = self._load()
+        before, self._loaded = self._loaded, self._load()
+        dropped = 0 if before.running is None else len(before.running)
+        self._dropped["reload"] += dropped
+        return dropped
 
     def _load(self) -> Loaded:
         recommender = Recommender.from_pretrained(self.name, use_index=self._use_index)
@@ -100,35 +120,56 @@ class Service:
         categories = None
         if self._items is not None:
             categories = Catalogue(self._items).categories(recommender.log, self._category)
-        return Loaded(recommender, SimilarItems(recommender), ids, categories, datetime.now(UTC))
+        streams = recommender.model.streams
+        running = RunningUsers(recommender, self._max_users) if streams else None
+        similar = SimilarItems(recommender)
+        return Loaded(recommender, similar, ids, categories, running, datetime.now(UTC))
+
+    def answer(self, asked: Sequence[Query | NewEvents]) -> list[dict[str, object] | RequestError]:
+        """Answer what came, in that order: a list of a user knows the events that came before."""
+        answers: list[dict[str, object] | RequestError] = []
+        for _, group in itertools.groupby(asked, type):
+            same = list(group)
+            events = [one for one in same if isinstance(one, NewEvents)]
+            queries = [one for one in same if isinstance(one, Query)]
+            answers += self.take(events) if events else self.recommend(queries)
+        return answers
+
+    def take(self, events: Sequence[NewEvents]) -> list[dict[str, object] | RequestError]:
+        """Note new events of users, each with what became of them, or with what is wrong."""
+        running, model = self._loaded.running, self._loaded.recommender.model
+        self._metrics.observe_batch(len(events))
+        if running is None:
+            why = (
+                f"a {model.kind} of these settings keeps no state of users: send the history to"
+                f" /recommend, or serve a model that was trained with {STREAMING}"
+            )
+            return [RequestError(409, why) for _ in events]
+        before = running.dropped
+        taken = running.take_each(events)
+        self._dropped["least_recently_used"] += running.dropped - before
+        return [asdict(found) for found in taken]
 
     def recommend(self, queries: Sequence[Query]) -> list[dict[str, object] | RequestError]:
         """Answer queries together, each with what it would get alone, or with what is wrong."""
         loaded = self._loaded
-        recommender = loaded.recommender
         self._metrics.observe_batch(len(queries))
         read = [_read(loaded, query) for query in queries]
         answers: list[dict[str, object] | RequestError] = [
             found if isinstance(found, RequestError) else {} for found in read
         ]
-        for filter_seen in (True, False):
-            asked = [
-                (place, query, found)
+        for filter_seen, from_state in itertools.product((True, False), repeat=2):
+            asked = {
+                place: (query, found)
                 for place, (query, found) in enumerate(zip(queries, read, strict=True))
-                if query.filter_seen == filter_seen and not isinstance(found, RequestError)
-            ]
-            if not asked:
-                continue
-            rules = [found.selection for _, _, found in asked]
-            limited = any(rule is not EVERYTHING for rule in rules)
-            lists = recommender.lists(
-                [found.history for _, _, found in asked],
-                [query.k for _, query, _ in asked],
-                filter_seen,
-                rules if limited else EVERYTHING,
-            )
-            for (place, query, found), (items, scores) in zip(asked, lists, strict=True):
-                answers[place] = _answer(loaded.ids, query, found, items, scores)
+                if query.filter_seen == filter_seen
+                and not isinstance(found, RequestError)
+                and found.from_state == from_state
+            }
+            if asked:
+                lists = _lists(loaded, list(asked.values()), filter_seen, from_state)
+                for (place, (query, found)), listed in zip(asked.items(), lists, strict=True):
+                    answers[place] = _answer(loaded, query, found, *listed)
         return answers
 
     def similar(self, item: str, k: int) -> dict[str, object]:
@@ -146,7 +187,7 @@ class Service:
 
     def health(self) -> dict[str, object]:
         """What is served."""
-        recommender = self._loaded.recommender
+        recommender, running = self._loaded.recommender, self._loaded.running
         log = recommender.log
         return {
             "status": "ok",
@@ -154,7 +195,20 @@ class Service:
             "items": log.n_items,
             "users": log.n_users,
             "index": recommender.index is not None,
+            "running_users": None if running is None else len(running),
             "loaded": self._loaded.since.isoformat(timespec="milliseconds"),
+        }
+
+    def running_users(self) -> dict[str, object] | None:
+        """How many users have a state, their memory, and who was dropped; None: none can have."""
+        running = self._loaded.running
+        if running is None:
+            return None
+        return {
+            "kept": len(running),
+            "limit": running.limit,
+            "state_bytes": running.state_bytes,
+            "dropped": {why: self._dropped[why] for why in ("least_recently_used", "reload")},
         }
 
 
@@ -165,50 +219,75 @@ def plain_id(value: object) -> object:
 
 @dataclass(frozen=True)
 class Read:
-    """A query in numbers of items; `unknown_ids` counts those of its filters that are unknown."""
+    """A query in numbers of items.
+
+    Attributes:
+        history: of whoever it is; from a state, its items in any order.
+        selection: of its filters.
+        unknown_ids: how many ids of its filters are unknown.
+        from_state: whether the list is made from the state of a running user.
+    """
 
     history: np.ndarray
     selection: Selection
     unknown_ids: int
+    from_state: bool
 
 
 def _read(loaded: Loaded, query: Query) -> Read | RequestError:
     log = loaded.recommender.log
     if query.per_category is not None and loaded.categories is None:
         return RequestError(400, "per_category needs a server that was started with --items FILE")
+    running = loaded.running if query.history is None else None
+    from_state = running is not None and query.user in running
     try:
-        history = (
-            log.history(loaded.recommender.find_user(query.user))
-            if query.history is None
-            else log.number(query.history)
-        )
+        if query.history is not None:
+            history = log.number(query.history)
+        elif running is not None and from_state:
+            history = running.seen(query.user)
+        else:
+            history = log.history(loaded.recommender.find_user(query.user))
     except RecurraError as error:
         return RequestError(404, str(error))
     if not query.has_ids and query.per_category is None:
-        return Read(history, EVERYTHING, 0)
+        return Read(history, EVERYTHING, 0, from_state)
     allowed, unknown = allowed_items(log, query.only, query.exclude)
-    if query.per_category is None:
-        return Read(history, Selection(allowed), unknown)
-    return Read(history, Selection(allowed, loaded.categories, query.per_category), unknown)
+    rule = Selection(allowed)
+    if query.per_category is not None:
+        rule = Selection(allowed, loaded.categories, query.per_category)
+    return Read(history, rule, unknown, from_state)
+
+
+def _lists(
+    loaded: Loaded, asked: Sequence[tuple[Query, Read]], filter_seen: bool, from_state: bool
+) -> ItemLists:
+    """Lists for queries that are alike in the last two: one that `from_state` is of `running`."""
+    rules = [found.selection for _, found in asked]
+    ks = [query.k for query, _ in asked]
+    if from_state and loaded.running is not None:
+        users = [query.user for query, _ in asked]
+        return loaded.running.lists(users, ks, filter_seen, rules)
+    limited = any(rule is not EVERYTHING for rule in rules)
+    histories = [found.history for _, found in asked]
+    one_or_each = rules if limited else EVERYTHING
+    return loaded.recommender.lists(histories, ks, filter_seen, one_or_each)
 
 
 def _answer(
-    ids: Sequence[object],
-    query: Query,
-    found: Read,
-    items: np.ndarray,
-    scores: np.ndarray,
+    loaded: Loaded, query: Query, found: Read, items: np.ndarray, scores: np.ndarray
 ) -> dict[str, object]:
     known = len(found.history)
     cold = not known
+    of_user = loaded.running is not None and query.history is None
     listed = zip(items.tolist(), scores.tolist(), strict=True)
     given = known if query.history is None else len(query.history)
     return {
         "items": [
-            {"rank": rank, "item": ids[number - 1], "score": None if cold else score}
+            {"rank": rank, "item": loaded.ids[number - 1], "score": None if cold else score}
             for rank, (number, score) in enumerate(listed, 1)
         ],
         "unknown_items": given - known,
         "cold_start": cold,
+        **({"running": found.from_state} if of_user else {}),
         **({"unknown_ids_of_filters": found.unknown_ids} if query.has_ids else {}),
     }
