@@ -7,13 +7,22 @@ import polars as pl
 import pytest
 
 from recurra.core.errors import RecurraError
-from recurra.recsys.data import LogColumns, import_log, log_folder, log_rows, open_log, read_log
+from recurra.recsys.data import (
+    LogColumns,
+    import_log,
+    log_folder,
+    open_log,
+    read_log,
+    tables,
+    text_pieces,
+)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Batches, parts and blocks so small that a log of a test has many."""
-    monkeypatch.setattr(log_rows, "BATCH", 37)
+    monkeypatch.setattr(tables, "ROWS", 37)
+    monkeypatch.setattr(text_pieces, "PIECE", 700)
     monkeypatch.setattr(log_folder, "PARTS", 5)
     monkeypatch.setattr(log_folder, "BLOCK", 23)
 
