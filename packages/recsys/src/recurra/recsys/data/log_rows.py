@@ -1,7 +1,7 @@
 """The rows of a file that can be used, a batch at a time; the others are counted."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 

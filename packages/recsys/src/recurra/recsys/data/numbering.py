@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import polars as pl
 
-
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio: Knuth, volume 3, 6.4
 
 
