@@ -9,6 +9,7 @@ from typing import IO, Any
 from recurra.core.errors import RecurraError
 
 SEPARATORS = ["\t", ";", "|", ","]
+BEFORE = b"\xef\xbb\xbf\r\n"  # a byte order mark and empty lines, which may stand before a header
 PIECE = 1 << 24  # bytes that are read at once, and the most that a row may have
 
 
@@ -45,7 +46,7 @@ def separator_of(path: Path) -> str:
         RecurraError: it is no text of UTF-8.
     """
     with _open(path) as file:
-        header = file.readline()
+        header = next((line for line in file if line.strip(BEFORE)), b"")
     if b"\0" in header:
         raise RecurraError(f"{path} is no UTF-8 text; save it as UTF-8, or as .parquet")
     text = header.decode(errors="replace")
@@ -101,7 +102,7 @@ def _end_of_last_row(text: bytes) -> int:
 
 def _end_of_first_row(text: bytes) -> int:
     """Where the first row ends that is not empty; such rows before a header do not count."""
-    start = len(text) - len(text.lstrip(b"\xef\xbb\xbf\r\n"))  # a byte order mark may come first
+    start = len(text) - len(text.lstrip(BEFORE))
     quotes, end = 0, text.find(b"\n", start)
     while end >= 0:
         quotes += text.count(b'"', start, end)
