@@ -69,6 +69,6 @@ def test_a_broken_gzip_is_one_line(tmp_path):
     whole = gzip.compress(b"user,item\n" + b"".join(b"u%d,a\n" % n for n in range(9999)))
     for content in (whole[:200], b"user,item\n", whole[:100] + bytes(50) + whole[150:]):
         path.write_bytes(content)
-        with pytest.raises(RecurraError, match="cannot be read as a table: ") as caught:
+        with pytest.raises(RecurraError, match=r"cannot be read as a table: .*whole") as caught:
             read_table(path)
         assert "\n" not in str(caught.value)

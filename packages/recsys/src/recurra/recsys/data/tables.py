@@ -80,7 +80,7 @@ def _fault(path: Path, error: Exception) -> str:
     if not is_text(path):
         return f"{first}; give a Parquet file, or text with a header by another name"
     if not isinstance(error, pl.exceptions.PolarsError):
-        return first
+        return f"{first}; see that the .gz is whole" if path.suffix == ".gz" else first
     if "utf-8" in first:
         return f"{not_utf8(path)} is not UTF-8; save the file as UTF-8"
     if "more fields" in first:
