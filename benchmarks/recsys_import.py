@@ -3,7 +3,8 @@
     uv run python benchmarks/recsys_import.py 10 30 --folder DIR
 
 for logs of 10 and 30 million rows: a million users, 100,000 items with text ids, both of skewed
-popularity, times in milliseconds that rise but for one row in ten. The logs stay in DIR.
+popularity, times in milliseconds that rise but for one row in ten. The logs stay in DIR, unless
+--remove is given.
 """
 
 import argparse

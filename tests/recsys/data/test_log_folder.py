@@ -1,19 +1,30 @@
 """A log on the disk is the log in memory, to the bit."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
 import pytest
 
 from recurra.core.errors import RecurraError
-from recurra.recsys.data import LogColumns, import_log, log_folder, log_rows, open_log, read_log
+from recurra.recsys.data import (
+    LogColumns,
+    import_log,
+    log_folder,
+    open_log,
+    read_log,
+    tables,
+    text_pieces,
+)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Batches, parts and blocks so small that a log of a test has many."""
-    monkeypatch.setattr(log_rows, "BATCH", 37)
+    monkeypatch.setattr(tables, "ROWS", 37)
+    monkeypatch.setattr(text_pieces, "PIECE", 700)
     monkeypatch.setattr(log_folder, "PARTS", 5)
     monkeypatch.setattr(log_folder, "BLOCK", 23)
 
@@ -151,3 +162,43 @@ def test_columns_are_not_given_again_for_a_folder(tmp_path):
         read_log(tmp_path / "log", LogColumns(user="user"))
     about = json.loads((tmp_path / "log/log.json").read_text())
     assert about["columns"] == {"user": "user", "item": "item"}
+
+
+@pytest.mark.parametrize("kind", [pl.Int16, pl.Date, pl.Categorical, pl.Float32])
+def test_ids_of_any_type_are_the_same_on_the_disk(tmp_path, kind):
+    number = pl.col("item").cast(pl.String) if kind == pl.Categorical else pl.col("item") + 0.5
+    item = (number if kind != pl.Date else pl.col("item").cast(pl.Int32)).cast(kind)
+    random_log(6).with_columns(item=item).write_parquet(tmp_path / "log.parquet")
+    import_log(tmp_path / "log.parquet", tmp_path / "log")
+    assert_same(open_log(tmp_path / "log"), read_log(tmp_path / "log.parquet"))
+    assert open_log(tmp_path / "log")[0].items.dtype == kind
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from recurra.core.memory import peak_memory
+from recurra.recsys.data import import_log, text_pieces
+
+text_pieces.PIECE = 1 << 20
+folder = Path(sys.argv[1])
+import_log(folder / "warm.csv", folder / "warm")
+before = peak_memory()
+import_log(folder / "log.csv", folder / "log")
+print(peak_memory() - before)
+"""
+
+
+@pytest.mark.slow
+def test_an_import_holds_neither_the_file_nor_the_text_that_ids_came_in(tmp_path):
+    """Each piece has new ids, and each id is long enough for polars to keep it apart."""
+    path = tmp_path / "log.csv"
+    with open(path, "w") as file:
+        file.write("user,item,time\n")
+        for n in range(400_000):
+            file.write(f"user-{n // 200:0200},item-{n % 700:0150},{n}\n")
+    (tmp_path / "warm.csv").write_text("user,item,time\n" + "u,a,1\n" * 10)
+    command = [sys.executable, "-c", MEASURED, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert path.stat().st_size > 140e6
+    assert float(done.stdout) < 70  # MiB

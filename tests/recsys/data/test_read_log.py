@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from recurra.core.errors import RecurraError
-from recurra.recsys.data import LogColumns, log_rows, read_log
+from recurra.recsys.data import LogColumns, read_log, tables
 
 
 def write(folder, text, name="log.csv"):
@@ -103,7 +103,7 @@ def test_text_of_parquet_is_what_it_says(tmp_path):
 
 @pytest.mark.parametrize("kind", [pl.Float64, pl.Float32])
 def test_whole_floats_are_integers_as_before_pandas_had_a_gap(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(log_rows, "BATCH", 2)
+    monkeypatch.setattr(tables, "ROWS", 2)
     users, items = [1.0, 1.0, None, 2.0, 2.0], [3.0, 7.0, 7.0, float("nan"), 3.0]
     frame = pl.DataFrame({"user": users, "item": items}, schema={"user": kind, "item": kind})
     frame.write_parquet(tmp_path / "log.parquet")
@@ -116,7 +116,7 @@ def test_whole_floats_are_integers_as_before_pandas_had_a_gap(tmp_path, kind, mo
 
 @pytest.mark.parametrize("other", [7.5, float("inf"), 1e300])
 def test_floats_that_are_not_all_whole_stay(tmp_path, other, monkeypatch):
-    monkeypatch.setattr(log_rows, "BATCH", 1)
+    monkeypatch.setattr(tables, "ROWS", 1)
     frame = pl.DataFrame({"user": [1, 1], "item": [3.0, other]})
     frame.write_parquet(tmp_path / "log.parquet")
     assert read_log(tmp_path / "log.parquet")[0].items.to_list() == [3.0, other]

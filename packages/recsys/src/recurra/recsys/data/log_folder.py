@@ -203,7 +203,7 @@ class _Parts:
     def write(self, folder: Path, seconds: float) -> None:
         """Write the arrays of all users, one after another; times are divided by `seconds`."""
         numbers, _ = number_by_count(self.item_counts)
-        total, lengths = int(self.item_counts.sum()), []
+        total, counts = int(self.item_counts.sum()), np.zeros(len(self._counts), np.int64)
         with open(folder / SEQUENCE, "wb") as sequence, open(folder / TIMES, "wb") as times:
             _write_head(sequence, total, "<i4")
             _write_head(times, total, "<f8")
@@ -212,12 +212,9 @@ class _Parts:
                 events = events[kept]
                 numbers[events["item"]].tofile(sequence)
                 (events["time"] / seconds).tofile(times)
-                lengths.append(np.bincount(events["user"]))
+                counts += np.bincount(events["user"], minlength=len(counts))
         if not self._timed:
             (folder / TIMES).unlink()
-        counts = np.zeros(len(self._counts), np.int64)
-        for found in lengths:
-            counts[: len(found)] += found
         ends = np.cumsum(counts[self.kept_users])
         np.save(folder / OFFSETS, np.concatenate([[0], ends]))
 

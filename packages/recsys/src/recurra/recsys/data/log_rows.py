@@ -8,7 +8,13 @@ from pathlib import Path
 import polars as pl
 
 from recurra.core.errors import RecurraError
-from recurra.recsys.data.tables import as_whole, is_text, scan_table, table_errors, whole_numbers
+from recurra.recsys.data.tables import (
+    as_whole,
+    is_text,
+    table_errors,
+    table_pieces,
+    whole_numbers,
+)
 
 # Names of columns as logs have them, the usual first; RecBole's `user_id:token` is read as user_id.
 NAMES = {
@@ -26,7 +32,6 @@ WEIGHTS = ["weight", "rating", "stars", "score", "value", "overall"]
 # Text that pandas reads as a missing value (`na_values` of its `read_csv`): nobody is called so.
 MISSING = ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
 MISSING += ["<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
-BATCH = 1_000_000  # rows
 # The least that a number must reach to be taken for a time in each unit: all from 1973 on.
 UNITS = [(1e17, "nanoseconds", 1e9), (1e14, "microseconds", 1e6), (1e11, "milliseconds", 1e3)]
 SECONDS_FROM = 1e8
@@ -119,9 +124,8 @@ class LogRows:
             raise RecurraError(f"k_core is {asked.k_core}; it must be at least 1")
         self._path = path
         self._asked = asked
-        self._table = scan_table(path)
         with table_errors(path):
-            schema = self._table.collect_schema()
+            schema = next(table_pieces(path)).collect_schema()
         self.columns = _find_columns(schema.names(), asked, path)
         self._floats = [r for r in ("user", "item") if schema[self.columns[r]].is_float()]
         self._missing = ["", *(MISSING if is_text(path) else [])]
@@ -139,22 +143,25 @@ class LogRows:
         Raises:
             RecurraError: the file breaks off, or is no table further on.
         """
-        wanted = self._table.select(pl.col(n).alias(role) for role, n in self.columns.items())
-        if self._floats:
-            with table_errors(self._path):
-                found = wanted.select(whole_numbers(pl.col(self._floats)))
-                whole = found.collect(engine="streaming").to_dicts()[0]
-            wanted = wanted.with_columns(as_whole(pl.col(r)) for r in self._floats if whole[r])
-        frame = None
-        for frame in self._read(wanted):
-            self.rows += len(frame)
-            yield self._usable(frame)
-        if frame is None:  # a header without rows
-            yield self._usable(wanted.collect())
-
-    def _read(self, wanted: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+        whole = self._whole_floats()
         with table_errors(self._path):
-            yield from wanted.collect_batches(chunk_size=BATCH, maintain_order=True)
+            for table in self._pieces():
+                frame = table.with_columns(as_whole(pl.col(role)) for role in whole).collect()
+                self.rows += len(frame)
+                yield self._usable(frame)
+
+    def _pieces(self) -> Iterator[pl.LazyFrame]:
+        named = [pl.col(name).alias(role) for role, name in self.columns.items()]
+        return (table.select(named) for table in table_pieces(self._path))
+
+    def _whole_floats(self) -> list[str]:
+        """Which of the ids are floats that are all whole; only then are rows looked at."""
+        whole = self._floats
+        with table_errors(self._path):
+            for table in self._pieces() if whole else ():
+                found = table.select(whole_numbers(pl.col(self._floats))).collect()
+                whole = [role for role in whole if found[role].item()]
+        return whole
 
     def time_unit(self) -> tuple[str | None, float]:
         """What the times are, in words, and what makes them seconds; after the last batch."""
@@ -224,11 +231,15 @@ class LogRows:
             return _seconds(times)
         if times.dtype != pl.String:
             return times.cast(pl.Float64, strict=False)
+        numbers = _numbers(times)
         if self._dates is None:
-            readable = times.filter(_numbers(times).is_finite() | _dates(times).is_not_null())
-            if len(readable):
-                self._dates = _numbers(readable.head(1)).is_null().all()
-        return _dates(times) if self._dates else _numbers(times)
+            readable = numbers.is_finite().fill_null(False)
+            earlier = times.head(readable.arg_max()) if readable.any() else times
+            if _dates(earlier).is_not_null().any():
+                self._dates = True
+            elif readable.any():
+                self._dates = False
+        return _dates(times) if self._dates else numbers
 
 
 def _find_columns(names: list[str], asked: LogColumns, path: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from recurra.core.errors import RecurraError
 from recurra.recsys.data.interactions import Interactions
 from recurra.recsys.data.log_folder import check_not_empty, is_log_folder, open_log
 from recurra.recsys.data.log_rows import LogColumns, LogReport, LogRows
-from recurra.recsys.data.tables import scan_table, table_errors
+from recurra.recsys.data.tables import table_errors, table_pieces
 
 
 def read_log(path: Path, columns: LogColumns | None = None) -> tuple[Interactions, LogReport]:
@@ -56,4 +56,4 @@ def read_table(path: Path) -> pl.DataFrame:
         RecurraError: it cannot be read as a table.
     """
     with table_errors(path):
-        return scan_table(path).collect()
+        return pl.concat(piece.collect() for piece in table_pieces(path))
