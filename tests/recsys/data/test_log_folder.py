@@ -71,7 +71,12 @@ def assert_same(found, expected):
 def test_the_folder_holds_what_is_read_into_memory(tmp_path, seed, ending, columns):
     frame, path = random_log(seed), tmp_path / f"log.{ending}"
     frame.write_csv(path) if ending == "csv" else frame.write_parquet(path)
-    report = import_log(path, tmp_path / "log", columns)
+    read = []
+    report = import_log(path, tmp_path / "log", columns, advance=read.append)
+    unused = ("repeated row", f"not in the {columns.k_core}-core")
+    assert sum(read) == report.rows - sum(
+        count for why, count in report.left_out.items() if why not in unused
+    )
     assert_same(open_log(tmp_path / "log"), read_log(path, columns))
     assert report.times == "milliseconds"
     assert set(report.left_out) >= {"no user", "no item", "unreadable time", "repeated row"}

@@ -46,11 +46,12 @@ def import_file(
     import sys
     from dataclasses import asdict
 
-    from recurra.core.cli import print_json
+    from recurra.core.cli import print_json, progress
     from recurra.recsys.data import LogColumns, import_log, open_log
 
     columns = LogColumns(user, item, time, weight, weight_min, k_core)
-    report = import_log(log, output, columns, force=force)
+    with progress("importing", unit="rows") as bar:
+        report = import_log(log, output, columns, force=force, advance=bar.advance)
     found, _ = open_log(output)
     counts = {"events": len(found), "users": found.n_users, "items": found.n_items}
     counts["users_with_fewer_than_3_events"] = found.n_short

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -77,7 +77,12 @@ def open_log(folder: Path) -> tuple[Interactions, LogReport]:
 
 
 def import_log(
-    path: Path, folder: Path, columns: LogColumns | None = None, *, force: bool = False
+    path: Path,
+    folder: Path,
+    columns: LogColumns | None = None,
+    *,
+    force: bool = False,
+    advance: Callable[[int], object] = lambda rows: None,
 ) -> LogReport:
     """Make a folder of a file, whatever its size; the same log to the bit as `read_log` reads.
 
@@ -90,6 +95,7 @@ def import_log(
         folder: new; needs 28 bytes an event while it is made, 12 when it is done.
         columns: see `LogColumns`.
         force: replace an imported log that is there.
+        advance: called with numbers of usable rows, as they are read.
 
     Raises:
         RecurraError: the file cannot be used, or the folder is there.
@@ -107,6 +113,7 @@ def import_log(
         for batch in rows.batches():
             times = batch["time"].to_numpy() if "time" in batch.columns else None
             parts.add(users.codes(batch["user"]), items.codes(batch["item"]), times)
+            advance(len(batch))
         read = parts.sort(len(users.ids), len(items.ids))
         if read < parts.added:
             rows.left_out["repeated row"] += parts.added - read
