@@ -77,7 +77,7 @@ def test_what_is_asked_together_is_answered_as_alone_whatever_each_wants(service
     assert [status for status, _ in together] == [200, 200, 200, 404, 200, 200]
     assert [len(found.get("items", ())) for _, found in together] == [2, 5, 1, 0, 5, 3]
     assert together[0][1]["unknown_items"] == 1
-    assert together[3][1] == {"error": "the model has no user dan; give --history for a new one"}
+    assert together[3][1] == {"error": "the model has no user dan; give the history of a new one"}
     assert together[4][1]["cold_start"]
     assert together[4][1]["items"][0] == {"rank": 1, "item": "pot", "score": None}
 

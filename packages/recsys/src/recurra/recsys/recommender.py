@@ -199,7 +199,7 @@ class Recommender:
         """
         place = self._place.get(str(user))
         if place is None:
-            raise RecurraError(f"the model has no user {user!s}; give --history for a new one")
+            raise RecurraError(f"the model has no user {user!s}; give the history of a new one")
         return place
 
     def lists(
