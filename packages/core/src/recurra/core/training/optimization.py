@@ -17,7 +17,7 @@ from recurra.core.errors import CheckpointError, RecurraError, import_extra
 from recurra.core.training.averaging import WeightAverage
 from recurra.core.training.clipping import clip_gradients
 from recurra.core.training.fit_config import FitConfig
-from recurra.core.training.processes import PATIENCE, process_count
+from recurra.core.training.processes import PATIENCE, part_at_exit, process_count
 from recurra.core.training.schedule import build_schedule, restore_schedule
 from recurra.core.training.task import Task
 
@@ -35,6 +35,7 @@ def build_accelerator(config: FitConfig) -> Any:
             itself out; only whole copies (DDP) are supported.
     """
     accelerate = import_extra("accelerate", extra="train", package="recurra-core")
+    part_at_exit()
     # Accelerate keeps its precision for the life of the process and refuses another; a second fit
     # may want one. The process group, which is the costly part, is left standing.
     accelerate.state.AcceleratorState._reset_state()

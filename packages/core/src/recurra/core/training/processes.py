@@ -1,5 +1,8 @@
 """The processes that torchrun starts, by the environment that it gives each."""
 
+import atexit
+import functools
+import gc
 import os
 from datetime import timedelta
 from typing import TypeVar
@@ -22,6 +25,26 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+@functools.cache
+def part_at_exit() -> None:
+    """Have the group of processes taken down before Python's end; call it before they meet.
+
+    A thread of Gloo's that still holds a tensor when Python has ended aborts the process, and
+    torchrun then calls all of them failed. NCCL takes itself down: asked to, it would wait for
+    processes that have failed.
+    """
+    import torch.distributed
+    import torch.distributed.nn.functional  # imported later, its default arguments keep the group
+
+    def part() -> None:
+        distributed = torch.distributed
+        if distributed.is_initialized() and "gloo" in distributed.get_backend():
+            gc.collect()  # models in DDP are parts of cycles, and keep the group
+            distributed.destroy_process_group()
+
+    atexit.register(part)
+
+
 def gather_from_processes(value: T) -> list[T]:
     """The values of all processes, the first one's first, in each; [value] without torchrun.
 
@@ -39,6 +62,7 @@ def gather_from_processes(value: T) -> list[T]:
     accelerate = import_extra("accelerate", extra="train", package="recurra-core")
     import torch
 
+    part_at_exit()
     # They meet here if they have not yet, as in `build_accelerator`.
     accelerate.PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
     gathered: list[T] = accelerate.utils.gather_object([value])
