@@ -162,6 +162,7 @@ def test_repeats_stay_in_a_log_without_times(tmp_path):
         ("user\0,item\nu,a\n", "is no UTF-8 text; save it as UTF-8, or as .parquet"),
         ("a,b\n1,2\n", "has no column of users; it has a, b: give --user NAME"),
         ("user,b\n1,2\n", "give --item NAME"),
+        ("u8,tea,1600000000\nu9,tea,1600000001\n", "put a line of names above them: user,item"),
     ],
 )
 def test_a_log_that_cannot_be_used_is_one_line_with_the_remedy(tmp_path, text, message):

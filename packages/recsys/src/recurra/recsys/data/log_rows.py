@@ -253,9 +253,10 @@ def _find_columns(names: list[str], asked: LogColumns, path: Path) -> dict[str, 
             name = next((plain[usual] for usual in usual_names if usual in plain), None)
         if name is None and (given is not None or role != "time"):
             missing = f"column {given!r}" if given else f"column of {role}s"
-            raise RecurraError(
-                f"{path} has no {missing}; it has {', '.join(names)}: give --{role} NAME"
-            )
+            remedy = f"give --{role} NAME"
+            if given is None and _numbers(pl.Series(names)).is_not_null().any():
+                remedy = "if these are no names, put a line of names above them: user,item,time"
+            raise RecurraError(f"{path} has no {missing}; it has {', '.join(names)}: {remedy}")
         if name is not None:
             found[role] = name
     if asked.weight_min is not None:
