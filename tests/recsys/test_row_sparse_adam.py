@@ -1,19 +1,24 @@
 """A table of which only the rows that were met move: by what Adam does, through a whole run."""
 
+from functools import partial
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch.nn import functional
 
 from recurra.core.errors import RecurraError
 from recurra.core.training import Draw
 from recurra.recsys.data import Interactions, leave_one_out
+from recurra.recsys.item_features import ItemFeatures
 from recurra.recsys.losses import gbce, sampled_softmax
 from recurra.recsys.recipes import load_recipe
 from recurra.recsys.row_sparse_adam import RowSparseAdam
 from recurra.recsys.train import SPARSE_FROM, NextItemTask, build_batches, build_model, train
 
 V = 40
+KINDS = ItemFeatures(("kind",), 5, (np.arange(V + 1) % 6)[:, None])  # 0 is without
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch, once
 
 
@@ -43,10 +48,11 @@ def test_sparse_gradients_of_the_losses_are_the_dense_ones(loss, bias):
         torch.manual_seed(1)
         table = torch.randn(9, 3, requires_grad=True)
         own = torch.randn(9) if bias else None
+        embed = partial(functional.embedding, weight=table, sparse=sparse)
         if loss == "gbce":
-            value = gbce(hidden, table, own, targets, negatives, 0.75, n_items=8, sparse=sparse)
+            value = gbce(hidden, embed, own, targets, negatives, 0.75, n_items=8)
         else:
-            value = sampled_softmax(hidden, table, own, targets, negatives, shares, sparse=sparse)
+            value = sampled_softmax(hidden, embed, own, targets, negatives, shares)
         value.backward()
         assert table.grad.is_sparse == sparse
         found.append(table.grad.to_dense())
@@ -101,13 +107,15 @@ def test_a_state_that_was_saved_goes_on_to_the_bit():
     assert torch.equal(whole[1], parts[1])
 
 
-def test_the_first_update_is_that_of_a_dense_table_without_decay(split):
+@pytest.mark.parametrize("features", [None, KINDS], ids=["", "with features"])
+def test_the_first_update_is_that_of_a_dense_table_without_decay(split, features):
     """What is told apart are gradients that the two places of epsilon do not matter for."""
     found = {}
     for sparse in ("true", "false"):
         config = recipe(f"sparse_table={sparse}")
         torch.manual_seed(0)
-        model, batches = build_model(config, split.train), build_batches(config, split.train)
+        model = build_model(config, split.train, features)
+        batches = build_batches(config, split.train)
         start = {name: weight.clone() for name, weight in model.named_parameters()}
         task = NextItemTask(model.train(), batches, split.valid, config)
         rates = {"learning_rate": 1e-2, "weight_decay": 0.0}

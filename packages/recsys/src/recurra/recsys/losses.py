@@ -5,6 +5,7 @@ shared set of others.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,13 +18,11 @@ __all__ = ["gbce", "linear_cross_entropy", "sampled_softmax"]
 
 def sampled_softmax(
     hidden: Tensor,
-    table: Tensor,
+    embed: Callable[[Tensor], Tensor],
     bias: Tensor | None,
     targets: Tensor,
     negatives: Tensor,
     log_shares: Tensor,
-    *,
-    sparse: bool = False,
 ) -> Tensor:
     """Mean cross-entropy of each target against one set of items that all positions share.
 
@@ -37,17 +36,17 @@ def sampled_softmax(
 
     Args:
         hidden: (M, C).
-        table: (V, C).
+        embed: gives the vectors (n, C) of items (n,), such as `nn.Embedding`, whose gradient then
+            has only the rows of targets and negatives, where it is a sparse one.
         bias: (V,) or None.
         targets: (M,) int64.
         negatives: (k,) int64, drawn independently, with replacement.
         log_shares: (k,), log q of each.
-        sparse: whether the table's gradient has only the rows of targets and negatives.
 
     Returns:
         scalar; 0 where M is 0.
     """
-    right, others = _scores(hidden, table, bias, targets, negatives, sparse)
+    right, others = _scores(hidden, embed, bias, targets, negatives)
     others = others - (log_shares + math.log(len(negatives)))
     others = others.masked_fill(targets[:, None] == negatives, -math.inf)
     total = torch.logsumexp(torch.cat([right[:, None], others], dim=1), dim=1)
@@ -56,14 +55,13 @@ def sampled_softmax(
 
 def gbce(
     hidden: Tensor,
-    table: Tensor,
+    embed: Callable[[Tensor], Tensor],
     bias: Tensor | None,
     targets: Tensor,
     negatives: Tensor,
     calibration: float,
     *,
     n_items: int,
-    sparse: bool = False,
 ) -> Tensor:
     """Mean generalised binary cross-entropy of each target and one shared set of negatives.
 
@@ -75,7 +73,7 @@ def gbce(
     has negatives of its own; here they are shared, and a target is no negative of itself.
 
     Args:
-        hidden, table, bias, targets, sparse: as for `sampled_softmax`.
+        hidden, embed, bias, targets: as for `sampled_softmax`.
         negatives: (k,) int64, drawn uniformly.
         calibration: t, from 0 to 1.
         n_items: how many there are.
@@ -86,7 +84,7 @@ def gbce(
     k = len(negatives)
     alpha = k / max(n_items - 1, 1)
     beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
-    right, others = _scores(hidden, table, bias, targets, negatives, sparse)
+    right, others = _scores(hidden, embed, bias, targets, negatives)
     wrong = functional.logsigmoid(-others).masked_fill(targets[:, None] == negatives, 0.0)
     total = beta * functional.logsigmoid(right).sum() + wrong.sum()
     return -total / ((k + 1) * max(len(hidden), 1))
@@ -94,15 +92,14 @@ def gbce(
 
 def _scores(
     hidden: Tensor,
-    table: Tensor,
+    embed: Callable[[Tensor], Tensor],
     bias: Tensor | None,
     targets: Tensor,
     negatives: Tensor,
-    sparse: bool,
 ) -> tuple[Tensor, Tensor]:
     """Scores (M,) of the targets and (M, k) of the negatives."""
-    right = (hidden * functional.embedding(targets, table, sparse=sparse)).sum(dim=1)
-    others = hidden @ functional.embedding(negatives, table, sparse=sparse).t()
+    right = (hidden * embed(targets)).sum(dim=1)
+    others = hidden @ embed(negatives).t()
     if bias is None:
         return right, others
     return right + bias[targets], others + bias[negatives]

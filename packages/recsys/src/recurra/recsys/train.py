@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recurra.core.errors import RecurraError
 from recurra.core.training import FitConfig, FitResult, Task, fit, process_count
 from recurra.recsys.bert_adam import BertAdam
 from recurra.recsys.data.interactions import Interactions
@@ -182,13 +181,12 @@ class NextItemTask(Task):
         if self._loss.name == "softmax":
             at = (hidden, self.model.output_table, bias, batch["targets"])
             return {"loss": linear_cross_entropy(*at)}
-        # The whole table: the gradient of a part of it would not be sparse.
-        at = (hidden, self.model.item_table, bias, batch["targets"])
+        at = (hidden, self.model.item_embedding, bias, batch["targets"])
         negatives, log_shares = self._sampler.draw(self._loss.n_negatives, hidden.device)
         if self._loss.name == "sampled-softmax":
-            return {"loss": sampled_softmax(*at, negatives, log_shares, sparse=self._sparse)}
-        sizes = {"n_items": self.model.config.n_items, "sparse": self._sparse}
-        return {"loss": gbce(*at, negatives, self._loss.calibration, **sizes)}
+            return {"loss": sampled_softmax(*at, negatives, log_shares)}
+        n_items = self.model.config.n_items
+        return {"loss": gbce(*at, negatives, self._loss.calibration, n_items=n_items)}
 
     def optimizer(
         self, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float
@@ -226,7 +224,7 @@ def train(
         config: how.
         run_folder: keeps the state of the run.
         features: of the items of the split's log, which the model that comes back has in its item
-            table, see `NextItemModel.folded`; not with a sparse table, nor with `start`.
+            table, see `NextItemModel.folded`; not with `start`.
         start: a model to begin with, of the sizes of `config`; None draws new weights.
         choose: take the best weights by the validation events; False takes the last ones, where
             all events are learnt from.
@@ -236,13 +234,8 @@ def train(
         The model, and how the run ended.
 
     Raises:
-        RecurraError: the run folder cannot be used, or is of other events or another recipe; or
-            features meet a sparse table.
+        RecurraError: the run folder cannot be used, or is of other events or another recipe.
     """
-    if features is not None and config.sparse_table:
-        raise RecurraError("features of items take a dense table: leave out sparse_table=true")
-    if features is not None:
-        config = replace(config, sparse_table=False)
     torch.manual_seed(config.seed)
     settings = run_settings(config, split, start)
     if features is not None:

@@ -37,9 +37,14 @@ class FeaturedEmbedding(nn.Embedding):
 
     def table(self) -> Tensor:
         """The sums, (rows, C)."""
-        bags = functional.embedding_bag(self.values, self.value_weight, mode="sum", padding_idx=0)
-        return self.weight + bags
+        return self.weight + self._of_values(self.values)
 
     def forward(self, items: Tensor) -> Tensor:
-        """Rows of the table, for items of any shape."""
-        return functional.embedding(items, self.table(), self.padding_idx)
+        """Rows of the table, for items of any shape, made of no other rows."""
+        return super().forward(items) + self._of_values(self.values[items])
+
+    def _of_values(self, values: Tensor) -> Tensor:
+        """The sums (..., C) of the vectors of values (..., P)."""
+        rows = values.flatten(0, -2)
+        bags = functional.embedding_bag(rows, self.value_weight, mode="sum", padding_idx=0)
+        return bags.view(*values.shape[:-1], self.embedding_dim)
