@@ -78,6 +78,10 @@ def test_a_plan_names_what_the_corpus_lacks_or_has_otherwise(planned, sounds, tm
         (lambda plan: plan["mixtures"][1].update(samples="1"), "mixtures.1.samples"),
         (lambda plan: plan["mixtures"][1]["voices"][0].update(speed=0.0), "voices.0: .* speed"),
         (lambda plan: plan["mixtures"][1]["voices"][0].update(gain=99.0), "full scale"),
+        (
+            lambda plan: plan["mixtures"][1]["voices"][0].update(equaliser_db=[0.0]),
+            "voices.0: .* an equaliser has 7 bands",
+        ),
     ],
 )
 def test_what_is_no_plan_is_one_line(planned, sounds, tmp_path, capsys, change, message):

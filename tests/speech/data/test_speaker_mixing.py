@@ -43,6 +43,9 @@ def test_a_plan_makes_every_sample_of_a_mixture_again(corpus):
     plans = [mix.plan for mix in made]
     assert {plan.band_hertz is None for plan in plans} == {True, False}
     assert {plan.scale < 1 for plan in plans} == {True, False}
+    equalisers = [voice.equaliser_db for plan in plans for voice in plan.voices]
+    assert 10 < equalisers.count(None) < 30
+    assert len(set(equalisers)) == 41 - equalisers.count(None)  # each voice has its own
     assert len({voice.speed for plan in plans for voice in plan.voices}) > 20
 
 
@@ -81,6 +84,19 @@ def test_no_voice_has_more_of_the_band_than_another(corpus):
         return power[:, 5000:].sum(1) / power.sum(1)
 
     assert (high_share(1.0) < high_share(0.0) * 1e-3).all()
+
+
+def test_an_equaliser_moves_bands_within_its_limit_and_a_band_of_its_own_for_each_voice(corpus):
+    config = replace(CONFIG, equaliser_db=6.0)
+    plain, moved = (
+        SpeakerMixtures(corpus, replace(config, equalised_share=share)) for share in (0.0, 1.0)
+    )
+    before, after = (made.mix(np.random.default_rng(4)) for made in (plain, moved))
+    assert before.names == after.names
+    for old, new in zip(before.voices, after.voices, strict=True):
+        ratio = np.abs(np.fft.rfft(new)[200:7000]) / np.abs(np.fft.rfft(old)[200:7000])
+        level = 20 * np.log10(np.median(ratio.reshape(-1, 100), axis=1))
+        assert 1 < np.ptp(level) < 12.5
 
 
 def test_a_loud_mixture_keeps_its_headroom(corpus):

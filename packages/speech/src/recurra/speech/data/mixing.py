@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from recurra.core.errors import RecurraError
 from recurra.core.training import Draw
-from recurra.speech.data.augmentation import at_speed, draw_equaliser
+from recurra.speech.data.augmentation import at_speed, draw_equaliser, equaliser_gain
 from recurra.speech.data.corpora import Corpus
 from recurra.speech.data.filtering import SAMPLE_RATE, filter_gain
 from recurra.speech.data.manifest import Split
@@ -156,7 +156,8 @@ class Mixtures(Dataset):
         """What another microphone would have recorded of (T,), or the same."""
         if rng.random() >= self.config.equalised_share:
             return audio
-        return filter_gain(audio, draw_equaliser(rng, self.config.equaliser_db))
+        decibels = draw_equaliser(rng, self.config.equaliser_db)
+        return filter_gain(audio, equaliser_gain(decibels))
 
 
 def scale_to(audio: np.ndarray, level_db: float) -> np.ndarray:

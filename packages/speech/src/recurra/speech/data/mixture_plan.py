@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from recurra.core.errors import RecurraError
-from recurra.speech.data.augmentation import at_speed
+from recurra.speech.data.augmentation import EQUALISER_HERTZ, at_speed, equaliser_gain
 from recurra.speech.data.corpora import Corpus
 from recurra.speech.data.filtering import filter_gain
 from recurra.speech.data.sources import PlacedClip, lay
@@ -27,16 +27,21 @@ class VoicePlan:
         speed: that its clips are played at, laid as `clips` says.
         gain: factor of its samples, after the band is cut.
         clips: where its clips lie, in samples before the change of speed.
+        equaliser_db: decibels at each of `EQUALISER_HERTZ`; None is without.
     """
 
     voice: str
     speed: float
     gain: float
     clips: tuple[PlacedClip, ...]
+    equaliser_db: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.speed <= 10:
             raise ValueError(f"a speed lies between 0.1 and 10: {self.speed}")
+        bands = len(EQUALISER_HERTZ)
+        if self.equaliser_db is not None and len(self.equaliser_db) != bands:
+            raise ValueError(f"an equaliser has {bands} bands: {self.equaliser_db}")
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,10 @@ def make_voices(plan: MixturePlan, corpus: Corpus) -> np.ndarray:
     Raises:
         RecurraError: the corpus lacks a clip.
     """
-    spoken = [speak(voice.clips, corpus, plan.samples, voice.speed) for voice in plan.voices]
+    spoken = [
+        equalised(speak(voice.clips, corpus, plan.samples, voice.speed), voice.equaliser_db)
+        for voice in plan.voices
+    ]
     if plan.band_hertz is not None:
         spoken = cut_band(spoken, plan.band_hertz)
     gains = [voice.gain for voice in plan.voices]
@@ -98,6 +106,11 @@ def make_voices(plan: MixturePlan, corpus: Corpus) -> np.ndarray:
 def speak(clips: Sequence[PlacedClip], corpus: Corpus, samples: int, speed: float) -> np.ndarray:
     """Clips at a speed: (samples,) float32."""
     return at_speed(lambda length: lay(corpus, clips, length), samples, speed)
+
+
+def equalised(voice: np.ndarray, decibels: Sequence[float] | None) -> np.ndarray:
+    """A voice (T,) through an equaliser; None leaves it as it is."""
+    return voice if decibels is None else filter_gain(voice, equaliser_gain(decibels))
 
 
 def cut_band(voices: Sequence[np.ndarray], hertz: float) -> list[np.ndarray]:

@@ -12,12 +12,19 @@ from torch.utils.data import Dataset
 
 from recurra.core.errors import RecurraError
 from recurra.core.training import Draw
-from recurra.speech.data.augmentation import samples_at_speed
+from recurra.speech.data.augmentation import draw_equaliser, samples_at_speed
 from recurra.speech.data.corpora import Corpus
 from recurra.speech.data.filtering import SAMPLE_RATE
 from recurra.speech.data.manifest import Split
 from recurra.speech.data.mixing import HEADROOM
-from recurra.speech.data.mixture_plan import MixturePlan, VoicePlan, cut_band, scaled, speak
+from recurra.speech.data.mixture_plan import (
+    MixturePlan,
+    VoicePlan,
+    cut_band,
+    equalised,
+    scaled,
+    speak,
+)
 from recurra.speech.data.sources import PlacedClip, SpeechSource, sounding_share
 from recurra.speech.data.speech_level import active_power, gain_to
 
@@ -41,6 +48,9 @@ class SpeakerMixingConfig:
         band_share: of the mixtures whose voices all lose what is above one frequency, which hides
             the bandwidths of recordings and of speeds.
         band_hertz: that frequency.
+        equalised_share: of the voices that go through an equaliser of their own, as if by another
+            microphone, so that a voice is not known by its recording.
+        equaliser_db: how far that turns a band up or down, at most.
         level_db: active level that the voices of a mixture are spread around.
         spread_db: how far the level of a voice is from that, up or down, at most.
         speed_share: of the voices that are played at another speed, which makes others of them:
@@ -56,6 +66,8 @@ class SpeakerMixingConfig:
     same_voice_share: float = 0.5
     band_share: float = 0.7
     band_hertz: tuple[float, float] = (3000.0, 7500.0)
+    equalised_share: float = 0.5
+    equaliser_db: float = 8.0
     level_db: tuple[float, float] = (-35.0, -20.0)
     spread_db: float = 2.5
     speed_share: float = 0.8
@@ -70,7 +82,8 @@ class SpeakerMixingConfig:
 
     def as_recorded(self) -> "SpeakerMixingConfig":
         """The same mixtures of voices as they were recorded, none changed: for tests."""
-        return replace(self, same_voice_share=0.0, band_share=0.0, speed_share=0.0)
+        shares = ("same_voice_share", "band_share", "equalised_share", "speed_share")
+        return replace(self, **dict.fromkeys(shares, 0.0))
 
 
 @dataclass(frozen=True)
@@ -131,6 +144,8 @@ class SpeakerMixtures(Dataset):
         level_db = rng.uniform(*config.level_db)
         speakers = self._draw_speakers(rng)
         clips, spoken = zip(*(self._speak(rng, *speaker) for speaker in speakers), strict=True)
+        equalisers = [self._draw_equaliser(rng) for _ in spoken]
+        spoken = [equalised(*pair) for pair in zip(spoken, equalisers, strict=True)]
         band_hertz = None
         if rng.random() < config.band_share:
             band_hertz = float(np.exp(rng.uniform(*np.log(config.band_hertz))))
@@ -145,8 +160,10 @@ class SpeakerMixtures(Dataset):
         mixture = voices.sum(axis=0)
         scale = float(min(1.0, HEADROOM / np.abs(mixture).max()))
         planned = tuple(
-            VoicePlan(name, speed, gain, tuple(placed))
-            for (name, speed), gain, placed in zip(speakers, gains, clips, strict=True)
+            VoicePlan(name, speed, gain, tuple(placed), equaliser)
+            for (name, speed), gain, placed, equaliser in zip(
+                speakers, gains, clips, equalisers, strict=True
+            )
         )
         plan = MixturePlan(self.length, band_hertz, scale, planned)
         return SpeakerMixture(mixture * np.float32(scale), voices * np.float32(scale), plan)
@@ -169,6 +186,13 @@ class SpeakerMixtures(Dataset):
         if not always and rng.random() >= self.config.speed_share:
             return 1.0
         return float(np.exp(rng.uniform(*np.log(self.config.voice_speed))))
+
+    def _draw_equaliser(self, rng: np.random.Generator) -> tuple[float, ...] | None:
+        """The equaliser of a voice; sets without any are drawn as they were before there were."""
+        share = self.config.equalised_share
+        if not share or rng.random() >= share:
+            return None
+        return draw_equaliser(rng, self.config.equaliser_db)
 
     def _speak(
         self, rng: np.random.Generator, name: str, speed: float
