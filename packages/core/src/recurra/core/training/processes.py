@@ -34,6 +34,9 @@ def part_at_exit() -> None:
     processes that have failed.
     """
     import torch.distributed
+
+    if not torch.distributed.is_available():  # torch was built without it
+        return
     import torch.distributed.nn.functional  # imported later, its default arguments keep the group
 
     def part() -> None:
